@@ -1,0 +1,5 @@
+"""`python -m tvrkit` is `tvrkit`."""
+
+from tvrkit.cli import main
+
+main()

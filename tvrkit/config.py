@@ -1,0 +1,253 @@
+"""Settings as frozen dataclasses: a YAML preset comes in, `--set section.key=value` changes it, nothing is implied.
+
+Each section belongs to the part of the program that reads it; `model` alone goes into an exported model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from tvrkit.coerce import build_dataclass, nearest
+from tvrkit.errors import ConfigError
+
+Temporal = Literal["mean", "transformer"]
+Interaction = Literal["dot_product", "token_wise", "weighted_token_wise"]
+TextSide = Literal["sentence", "words", "both"]
+Sampling = Literal["uniform", "head", "random"]
+Reader = Literal["auto", "av", "decord"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What the model is: all that is needed to rebuild it beside its weights."""
+
+    backbone: str = "ViT-B-32"
+    """Name of an open_clip model, or the path of an open_clip config JSON; `shapes` is the built-in tiny one."""
+    pretrained: str | None = "openai"
+    """open_clip's tag, or the path of a weights file (.safetensors, or an OpenAI / state-dict .pt); null is random."""
+    num_frames: int = 12
+    """Frames sampled from a video, F."""
+    max_words: int = 32
+    """Tokens kept of a text, W, start and end tokens included."""
+    temporal: Temporal = "mean"
+    temporal_layers: int = 4
+    interaction: Interaction = "dot_product"
+    text_side: TextSide = "both"
+    """Texts that meet the frames token by token: the sentence as one word, the words, or the mean of both."""
+    key_words: bool = False
+    """Textual attention: key words (nouns, adjectives, verbs) count twice."""
+    nearest_frame: bool = False
+    """Visual attention: a frame's score is raised by its nearest frame's."""
+    weight_layers: int = 2
+    """Linear layers of the MLPs that weigh tokens in `weighted_token_wise`: 1, 2 or 3."""
+
+    def __post_init__(self) -> None:
+        _at_least("model.num_frames", self.num_frames, 1)
+        _at_least("model.max_words", self.max_words, 3)
+        _at_least("model.temporal_layers", self.temporal_layers, 1)
+        if self.weight_layers not in (1, 2, 3):
+            raise ConfigError(f"model.weight_layers must be 1, 2 or 3, not {self.weight_layers}.")
+        if self.interaction == "dot_product" and (self.key_words or self.nearest_frame):
+            raise ConfigError(
+                "model.key_words and model.nearest_frame weigh tokens, and dot_product has none:"
+                " set model.interaction=token_wise, or switch both off."
+            )
+        if self.key_words and self.text_side == "sentence":
+            raise ConfigError("model.key_words weighs words: set model.text_side=words or both.")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What training minimises (arXiv 2309.11082: NegNCE and TPM-CL, triplet partial margin contrastive learning)."""
+
+    name: Literal["info_nce", "neg_nce"] = "info_nce"
+    logit_scale: float | Literal["learned"] = 100.0
+    """Factor on the cosine similarities; `learned` trains the backbone's own, at most 100."""
+    negative_margin: float = 0.0
+    """mu of NegNCE: a negative is hard when mu + its score is above the positive's."""
+    positive_weight: float = 1.0
+    negative_weight: float = 0.5
+    partial_weight: float = 0.0
+    """Weight of the triplet partial margin loss; 0 leaves it out."""
+    partial_margin: float = 0.1
+    """delta of its three partial orders."""
+    partial_threshold: float = 0.6
+    """Cumulative weight below which the most important tokens are hidden."""
+    partial_start_step: int = 0
+    """Optimiser step from which it counts."""
+    partial_predictor: Literal["linear", "attention"] = "linear"
+
+    def __post_init__(self) -> None:
+        if self.logit_scale != "learned" and self.logit_scale <= 0:
+            raise ConfigError(f"loss.logit_scale must be above 0, not {self.logit_scale}.")
+        if not 0 < self.partial_threshold <= 1:
+            raise ConfigError(f"loss.partial_threshold must be above 0 and at most 1, not {self.partial_threshold}.")
+        for key in ("positive_weight", "negative_weight", "partial_weight", "partial_start_step"):
+            _at_least(f"loss.{key}", getattr(self, key), 0)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data set, and how its videos are read."""
+
+    dataset: str | None = None
+    """Name of a prepared data set, or the path of a manifest; null is the only one prepared."""
+    train_split: str = "train"
+    val_split: str = "val"
+    sampling: Sampling = "uniform"
+    """How training frames are chosen; validation and search are always uniform."""
+    captions: Literal["all", "one"] = "all"
+    """An epoch shows every caption of a video, or one drawn anew each epoch."""
+    reader: Reader = "auto"
+    workers: int = 2
+    """Processes that decode and preprocess."""
+    timeout_seconds: float = 60.0
+    """Time limit for one video."""
+
+    def __post_init__(self) -> None:
+        _at_least("data.workers", self.workers, 0)
+        if self.timeout_seconds <= 0:
+            raise ConfigError(f"data.timeout_seconds must be above 0, not {self.timeout_seconds}.")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How it is trained."""
+
+    epochs: int = 5
+    max_steps: int | None = None
+    """Stop after this many optimiser steps, whatever `epochs` says."""
+    batch_size: int = 128
+    sampler: Literal["random", "family", "neighbours"] = "random"
+    """What shares a batch: anything, the one-word edits of a family (tag `family`), or similar captions."""
+    lr: float = 1e-4
+    """Peak learning rate of new modules."""
+    clip_lr: float = 1e-7
+    """Peak learning rate of the backbone."""
+    weight_decay: float = 0.2
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-6
+    warmup: float = 0.1
+    """Part of the steps over which the rates rise linearly; a cosine to 0 follows."""
+    clip_gradient: float = 1.0
+    """Largest global gradient norm; 0 leaves gradients alone."""
+    freeze: Literal["none", "vision", "text", "backbone"] = "none"
+    """`vision`: frame features are computed once and cached; `backbone`: both towers."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 autocast where the device is good at it."""
+    seed: int = 0
+    eval_every_epochs: int = 1
+    select_by: str = "t2v/R@1"
+    """Validation metric that chooses the best checkpoint."""
+    log_every: int = 10
+    save_every_steps: int = 500
+    """Steps between checkpoints to resume from, beside the one at each epoch's end."""
+
+    def __post_init__(self) -> None:
+        _at_least("train.epochs", self.epochs, 1)
+        _at_least("train.batch_size", self.batch_size, 2)
+        _at_least("train.log_every", self.log_every, 1)
+        _at_least("train.save_every_steps", self.save_every_steps, 1)
+        _at_least("train.eval_every_epochs", self.eval_every_epochs, 1)
+        if self.max_steps is not None:
+            _at_least("train.max_steps", self.max_steps, 1)
+        if not 0 <= self.warmup < 1:
+            raise ConfigError(f"train.warmup is a part of the steps, 0 to 1, not {self.warmup}.")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The four sections."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        if self.train.freeze in ("vision", "backbone") and self.data.sampling == "random":
+            raise ConfigError(
+                f"train.freeze={self.train.freeze} computes frame features once, so data.sampling cannot be random:"
+                " set data.sampling=uniform or train.freeze=none."
+            )
+
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+def preset_names() -> list[str]:
+    """Names for `--preset`, sorted."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load_config(preset: str | None = None, overrides: Sequence[str] = ()) -> Config:
+    """A preset (a name, or the path of a YAML file) with `section.key=value` overrides on top of the defaults.
+
+    Raises:
+        ConfigError: an unknown preset or key (the nearest known one is named), a wrong type, a contradiction.
+    """
+    tree: dict[str, Any] = {}
+    if preset is not None:
+        path = Path(preset) if preset.endswith((".yaml", ".yml")) else PRESETS / f"{preset}.yaml"
+        if not path.is_file():
+            raise ConfigError(f"there is no preset {preset!r}{nearest(preset, preset_names())}")
+        tree = _read_yaml(path)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        section, dot, name = key.strip().partition(".")
+        if not (equals and dot):
+            raise ConfigError(f"--set takes section.key=value (as in train.lr=1e-4), not {override!r}.")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {override}: {text!r} is no YAML value.") from None
+        tree.setdefault(section, {})
+        if not isinstance(tree[section], dict):
+            raise ConfigError(f"{section} must be a section of keys.")
+        tree[section][name] = value
+    return config_from_dict(tree)
+
+
+def config_from_dict(tree: Mapping[str, Any]) -> Config:
+    """Build a checked `Config` from nested mappings; missing keys take their defaults."""
+    config: Config = build_dataclass(Config, tree)
+    return config
+
+
+def config_to_dict(config: Config | ModelConfig) -> dict[str, Any]:
+    """Nested plain mappings, ready for YAML or JSON."""
+    return {key: _plain(value) for key, value in dataclasses.asdict(config).items()}
+
+
+def config_to_yaml(config: Config) -> str:
+    """The whole config as YAML, every key written out."""
+    return yaml.safe_dump(config_to_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no valid YAML: {' '.join(str(error).split())}.") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} must hold the sections {', '.join(f.name for f in dataclasses.fields(Config))}.")
+    return tree
+
+
+def _at_least(key: str, value: float, least: float) -> None:
+    if value < least:
+        raise ConfigError(f"{key} must be at least {least}, not {value}.")
