@@ -1,0 +1,86 @@
+"""The command line: one short module a command, imported only when that command is asked for.
+
+A command module imports click, the options and light modules at its top; its callback imports the workflow, so that
+no help page waits for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from tvrkit import __version__
+
+# In the order of work, which is the order of the help page. The summaries stand here so that the page imports no
+# command; a test holds them to the first line of each command's own help.
+COMMANDS = {
+    "doctor": "Check this installation and say what to do about each fault.",
+    "prepare": "Turn videos and captions into a data set.",
+    "train": "Train a model on a prepared data set.",
+    "eval": "Measure how well a model finds videos by captions, and back.",
+    "export": "Write a trained model as one folder that loads anywhere.",
+    "query": "Find videos by words.",
+    "demo": "Show the whole way, from nothing to an answered question.",
+}
+
+
+class OrderOfWork(click.Group):
+    """A group that knows its commands' names and summaries, and imports a command only to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, or None when there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"tvrkit.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands, in the order of work"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=OrderOfWork, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="tvrkit %(version)s")
+def cli() -> None:
+    """Find videos by words: prepare, train, evaluate, export and search.
+
+    \b
+    Example:
+      tvrkit query "a dog surfing" --videos ./clips
+    """
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 done, 1 failed, 2 used wrongly, 130 interrupted.
+
+    Every failure is a sentence on stderr; `TVRKIT_TRACEBACK=1` shows the traceback as well.
+    """
+    try:
+        # Not standalone: click would print its own words for some failures and tracebacks for others.
+        code = cli.main(args=arguments, prog_name="tvrkit", standalone_mode=False)
+        sys.stdout.flush()
+    except BaseException as error:  # noqa: B036 - the exit code of everything is decided in one place
+        code = _fail(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(error: BaseException) -> int:
+    from tvrkit.cli.failures import report
+
+    if isinstance(error, SystemExit):
+        raise error
+    if isinstance(error, BrokenPipeError):
+        # Whoever read our output has gone (`tvrkit query … | head`). Python would complain again when it flushes
+        # stdout on its way out, so what is left goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return report(error)
