@@ -1,0 +1,185 @@
+"""A split as pairs of a video and a caption, their frames read ahead by worker processes, and padded into batches.
+
+Which pairs share a batch is chosen in `train/samplers.py`. What is done to a frame is the decoder pool's transform;
+nothing here knows a model. Letters: B pairs of a batch, F frames.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tvrkit.errors import DataError, VideoError
+from tvrkit.frames.pool import DecodePool
+from tvrkit.frames.reader import FrameRequest
+from tvrkit.keywords import TAGGER, tag_key_words
+from tvrkit.manifest import Manifest, Record
+
+MAX_UNREADABLE = 0.1
+"""Part of the training videos that may be unreadable before training stops."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A video and one of its captions, as positions in the split and in the record."""
+
+    video: int
+    caption: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Matched pairs, row i of each field belonging together.
+
+    Attributes:
+        pairs: B pairs.
+        frames: (B, F, ...) float32, pixels (3, H, W) or features (D) of each frame; 0 where the mask is False.
+        frame_mask: (B, F) bool, True = real; at least one a row.
+    """
+
+    pairs: tuple[Pair, ...]
+    frames: Tensor
+    frame_mask: Tensor
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @property
+    def video_ids(self) -> Tensor:
+        """(B,) int64, equal where two rows show the same video."""
+        return torch.tensor([pair.video for pair in self.pairs], dtype=torch.int64)
+
+
+class Quarantine:
+    """Videos that could not be read: each named once, counted, and written to a file of JSON lines.
+
+    Raises:
+        DataError: from `add`, when more than `MAX_UNREADABLE` of all `total` videos are unreadable.
+    """
+
+    def __init__(self, path: Path, records: Sequence[Record]) -> None:
+        self._path, self._records = path, records
+        self._row_of = {record.video_id: row for row, record in enumerate(records)}
+        self._rows: set[int] = set()
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8").splitlines()
+            known = {str(json.loads(line)["video_id"]) for line in lines if line.endswith("}")}
+            self._rows = {self._row_of[video_id] for video_id in known if video_id in self._row_of}
+
+    def __contains__(self, row: int) -> bool:
+        return row in self._rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, row: int, error: VideoError) -> bool:
+        """Put the video of `row` in; False when it is there already."""
+        if row in self._rows:
+            return False
+        self._rows.add(row)
+        line = {"video_id": self._records[row].video_id, "path": error.path, "reason": error.reason}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        if len(self) > MAX_UNREADABLE * len(self._records):
+            raise DataError(
+                f"{len(self)} of {len(self._records)} training videos cannot be read, which is more than"
+                f" {MAX_UNREADABLE:.0%} (the last: {error}); they are listed in {self._path}: mend or remove them,"
+                " then prepare the data set again."
+            )
+        return True
+
+
+def pairs_of(records: Sequence[Record]) -> list[Pair]:
+    """Every (video, caption) of a split, in file order.
+
+    Raises:
+        DataError: there is none.
+    """
+    pairs = [Pair(video, caption) for video, record in enumerate(records) for caption in range(len(record.captions))]
+    if not pairs:
+        raise DataError("no video of this split has a caption, so there is nothing to learn or to ask for.")
+    return pairs
+
+
+def with_key_words(manifest: Manifest, records: Sequence[Record]) -> list[Record]:
+    """The records with the character spans of their captions' key words; what the manifest lacks is tagged now."""
+    stale = manifest.tagger is not None and manifest.tagger != TAGGER
+    todo = [row for row, record in enumerate(records) if stale or record.key_words is None]
+    spans = iter(tag_key_words([caption for row in todo for caption in records[row].captions]))
+    tagged = list(records)
+    for row in todo:
+        tagged[row] = replace(records[row], key_words=tuple(itertools.islice(spans, len(records[row].captions))))
+    return tagged
+
+
+def frame_request(
+    manifest: Manifest, record: Record, num_frames: int, sampling: str = "uniform", seed: int = 0
+) -> FrameRequest:
+    """What to read of a record's video."""
+    return FrameRequest(
+        path=str(manifest.file_of(record)),
+        num_frames=num_frames,
+        sampling=sampling,
+        start_seconds=record.start_seconds,
+        end_seconds=record.end_seconds,
+        seed=seed,
+    )
+
+
+def pair_seed(seed: int, epoch: int, pair: Pair) -> int:
+    """A seed of its own for each pair and epoch, whoever reads it and in whatever order."""
+    return int(np.random.SeedSequence([seed, epoch, pair.video, pair.caption]).generate_state(1)[0])
+
+
+def pad_frames(frames: Sequence[np.ndarray | Tensor], num_frames: int) -> tuple[Tensor, Tensor]:
+    """Stack videos of 1 to `num_frames` frames, padded with zeros.
+
+    Returns:
+        (V, num_frames, ...) float32, and the mask (V, num_frames) bool, True = real.
+
+    Raises:
+        ValueError: no video, or one without a frame or with too many.
+    """
+    rows = [torch.as_tensor(video) for video in frames]
+    lengths = [len(row) for row in rows]
+    if not rows or min(lengths) < 1 or max(lengths) > num_frames:
+        raise ValueError(f"each video must have 1 to {num_frames} frames, got {lengths}")
+    padded = torch.zeros(len(rows), num_frames, *rows[0].shape[1:], dtype=torch.float32)
+    for target, row in zip(padded, rows, strict=True):
+        target[: len(row)] = row
+    mask = torch.arange(num_frames)[None, :] < torch.tensor(lengths)[:, None]
+    return padded, mask
+
+
+def decoded_batches(
+    batches: Iterable[Sequence[Pair]],
+    request_of: Callable[[Pair], FrameRequest],
+    pool: DecodePool,
+    quarantine: Quarantine,
+    num_frames: int,
+    on_unreadable: Callable[[VideoError], None] = lambda error: None,
+) -> Iterator[Batch | None]:
+    """Batches of pixels in their order, read ahead by `pool`; None stands for a batch of which nothing could be read.
+
+    A video that cannot be read goes into `quarantine`, is told to `on_unreadable` once, and leaves its batch; the
+    order of all others stays as it was.
+    """
+    kept = [tuple(pair for pair in batch if pair.video not in quarantine) for batch in batches]
+    answers = pool.imap(request_of(pair) for batch in kept for pair in batch)
+    for batch in kept:
+        pairs, frames = [], []
+        for pair, decoded in zip(batch, itertools.islice(answers, len(batch)), strict=True):
+            if decoded.frames is not None:
+                pairs.append(pair)
+                frames.append(decoded.frames)
+            elif decoded.error is not None and quarantine.add(pair.video, decoded.error):
+                on_unreadable(decoded.error)
+        yield Batch(tuple(pairs), *pad_frames(frames, num_frames)) if pairs else None
