@@ -37,11 +37,12 @@ clean:  ## remove the environment, caches and builds; data/ and runs/ stay
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A virtual environment, also where Python comes without ensurepip (Debian without python3-venv).
-$(PY):
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2])' || { echo >&2 \
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo >&2 \
 		"tvrkit needs Python 3.10 or newer, and $(PYTHON) is not: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { $(PYTHON) -m venv --clear --without-pip $(VENV) \
 		&& $(PYTHON) -m pip --python $(PY) install --quiet pip; }
+	@touch $@
 
 # uv installs several times faster than pip; pip does where uv cannot be had or fails.
 define install
@@ -52,10 +53,10 @@ define install
 	@touch $@
 endef
 
-$(VENV)/.runtime: pyproject.toml | $(PY)
+$(VENV)/.runtime: pyproject.toml | $(VENV)/.made
 	$(call install,)
 
-$(VENV)/.dev: pyproject.toml | $(PY)
+$(VENV)/.dev: pyproject.toml | $(VENV)/.made
 	$(call install,[dev])
 	@touch $(VENV)/.runtime
 

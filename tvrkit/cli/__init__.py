@@ -78,9 +78,15 @@ def _fail(error: BaseException) -> int:
 
     if isinstance(error, SystemExit):
         raise error
-    if isinstance(error, BrokenPipeError):
-        # Whoever read our output has gone (`tvrkit query … | head`). Python would complain again when it flushes
-        # stdout on its way out, so what is left goes nowhere.
+    _empty_stdout()
+    # A pipe whose reader left (`tvrkit query … | head`) is nobody's mistake: no words.
+    return 1 if isinstance(error, BrokenPipeError) else report(error)
+
+
+def _empty_stdout() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Nobody reads it, or its disk is full. Python would flush it once more on its way out and complain in its own
+        # words, so what is left goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return report(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib.util
 import os
+import shlex
 import sys
 import traceback
 
@@ -52,8 +53,8 @@ def explain(error: BaseException) -> str:
 def pip_install(packages: str) -> str:
     """The command that installs `packages` into the environment that tvrkit runs in."""
     if importlib.util.find_spec("pip") is None:
-        return f"uv pip install --python {sys.executable} {packages}"
-    return f"{sys.executable} -m pip install {packages}"
+        return f"uv pip install --python {shlex.quote(sys.executable)} {packages}"
+    return f"{shlex.quote(sys.executable)} -m pip install {packages}"
 
 
 def mend_torch() -> str:
@@ -80,7 +81,10 @@ def _installation(error: BaseException) -> str | None:
             "the installed torch and torchvision do not fit each other"
             f" ({text.rstrip('.')}); this command mends it: {mend_torch()}"
         )
-    if isinstance(error, ImportError) and error.name and not error.name.startswith("tvrkit"):
+    if isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "tvrkit":
+        mend = pip_install("--force-reinstall --no-deps tvrkit")
+        return f"tvrkit is not installed whole ({text}); this command mends it: {mend}"
+    if isinstance(error, ImportError) and error.name:
         package = error.name.partition(".")[0]
         package = {"open_clip": "open_clip_torch", "yaml": "pyyaml", "PIL": "pillow"}.get(package, package)
         if isinstance(error, ModuleNotFoundError):

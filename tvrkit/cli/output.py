@@ -71,11 +71,14 @@ def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None, err: bool = False
 ) -> None:
     """A table: results to stdout, or a report to stderr with `err`. Numbers stand to the right, None is a dash."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    table = Table(
+        box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold", header_style="bold"
+    )
     for i, column in enumerate(columns):
         numeric = any(isinstance(row[i], (int, float)) for row in rows)
         table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
