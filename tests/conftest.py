@@ -9,9 +9,23 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from support import REPO, Result, run_tvrkit
+
+# A machine that is busy with something else is no failure.
+hypothesis.settings.register_profile("tvrkit", deadline=None)
+hypothesis.settings.load_profile("tvrkit")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `needs_cuda` skip where torch sees no NVIDIA GPU."""
+    if item.get_closest_marker("needs_cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs an NVIDIA GPU")
 
 
 @pytest.fixture(autouse=True)
