@@ -114,15 +114,15 @@ def iter_encoded(
             good = [(row, decoded) for row, decoded in batch if decoded.frames is not None]
             failures = {row: decoded.error for row, decoded in batch if decoded.error is not None}
             num_frames = batch[0][1].request.num_frames
-            features, pts = [], []
-            for pixels in _forwards(model, [torch.as_tensor(decoded.frames) for _, decoded in good], num_frames):
-                features.extend(pixels)
-            for _, decoded in good:
-                pts.append(torch.as_tensor(decoded.pts_seconds))
+            features: list[Tensor] = []
+            if good:
+                pixels, mask = pad_frames([decoded.frames for _, decoded in good], num_frames)
+                encoded = encode_pixels(model, pixels, mask)
+                features = [row[kept] for row, kept in zip(encoded, mask, strict=True)]
             yield _encoded(
                 [row for row, _ in good],
                 features,
-                pts,
+                [torch.as_tensor(decoded.pts_seconds) for _, decoded in good],
                 [decoded.duration_seconds or 0.0 for _, decoded in good],
                 failures,
                 num_frames,
@@ -187,18 +187,21 @@ def encode_frames(
     return _join(parts, failures)
 
 
-def _forwards(model: RetrievalModel, videos: Sequence[Tensor], num_frames: int) -> Iterator[list[Tensor]]:
-    """Features of each video's real frames.
+@torch.no_grad()
+def encode_pixels(model: RetrievalModel, pixels: Tensor, frame_mask: Tensor) -> Tensor:
+    """Raw features (V, F, D) float32 of preprocessed frames (V, F, 3, H, W), on the CPU and in full precision.
 
     On a CPU one video at a time: that is as fast, and a video's features are then the same to the last bit whatever
     shares its batch. On a GPU all at once.
     """
-    step = 1 if model.device.type == "cpu" else max(1, len(videos))
-    with _evaluating(model):
-        for start in range(0, len(videos), step):
-            pixels, mask = pad_frames(videos[start : start + step], num_frames)
-            features = model.encode_frames(pixels.to(model.device), mask.to(model.device)).float().cpu()
-            yield [row[kept] for row, kept in zip(features, mask, strict=True)]
+    step = 1 if model.device.type == "cpu" else max(1, len(pixels))
+    parts = []
+    with _evaluating(model), torch.autocast(model.device.type, enabled=False):
+        for start in range(0, len(pixels), step):
+            rows = slice(start, start + step)
+            features = model.encode_frames(pixels[rows].to(model.device), frame_mask[rows].to(model.device))
+            parts.append(features.float().cpu())
+    return torch.cat(parts)
 
 
 def _encoded(

@@ -9,6 +9,8 @@ TvrkitError
 │   ├── WeightsUnavailableError  they would have to be downloaded and cannot be
 │   └── CheckpointError      a folder whose weights or config do not fit
 ├── StoreError               a feature store or an index that cannot be used
+├── TrainingError            training that cannot go on (a loss that is no number)
+│   └── StoppedError         training that was asked to stop, and saved (carries its exit code)
 └── InstallError             a missing extra, or packages that do not work together
 """
 
@@ -63,6 +65,21 @@ class CheckpointError(ModelError):
 
 class StoreError(TvrkitError):
     """A feature store or an index that cannot be read or written."""
+
+
+class TrainingError(TvrkitError):
+    """Training that cannot go on."""
+
+
+class StoppedError(TrainingError):
+    """Training that a signal asked to stop; what it learned is saved."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        self.exit_code = exit_code
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[StoppedError], tuple[str, int]]:
+        return type(self), (str(self), self.exit_code)
 
 
 class InstallError(TvrkitError):

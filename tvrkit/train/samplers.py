@@ -7,13 +7,15 @@ waits for the next one, so that a batch holds a video twice only where nothing e
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from tvrkit.config import Config
 from tvrkit.data import Pair, pairs_of
 from tvrkit.errors import DataError
 from tvrkit.manifest import Record
@@ -24,6 +26,49 @@ NEIGHBOURS = 8
 """Captions in a unit of similar ones."""
 CANDIDATES = 256
 """Captions looked at for a unit, those that share its rarest words first."""
+
+
+class Plan:
+    """All batches of a run, epoch by epoch, and where in them a step is."""
+
+    def __init__(self, records: Sequence[Record], config: Config) -> None:
+        self._records, self._config = records, config
+        self._kept: tuple[int, list[tuple[Pair, ...]]] | None = None
+        train = config.train
+        self.total = train.max_steps or sum(len(self.batches(epoch)) for epoch in range(train.epochs))
+        """Optimiser steps of the whole run."""
+
+    def batches(self, epoch: int) -> list[tuple[Pair, ...]]:
+        """The batches of an epoch, counted from 0; the same at every call."""
+        if self._kept is None or self._kept[0] != epoch:
+            train, data = self._config.train, self._config.data
+            made = epoch_batches(
+                self._records,
+                train.batch_size,
+                sampler=train.sampler,
+                captions=data.captions,
+                seed=train.seed,
+                epoch=epoch,
+            )
+            self._kept = (epoch, made)
+        return self._kept[1]
+
+    def rest(self, step: int, at_end: bool) -> Iterator[tuple[int, list[tuple[Pair, ...]]]]:
+        """Epoch by epoch, the batches that are left after `step` steps.
+
+        Args:
+            step: optimiser steps done.
+            at_end: if `step` ends an epoch, begin with the empty rest of that one, not with the next.
+        """
+        first = 0  # step at which the epoch begins
+        for epoch in itertools.count():
+            batches = self.batches(epoch)[: self.total - first]
+            end = first + len(batches)
+            if step < end or (at_end and step == end):
+                yield epoch, batches[max(0, step - first) :]
+            first = end
+            if first >= self.total:
+                return
 
 
 def epoch_batches(

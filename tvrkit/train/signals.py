@@ -1,0 +1,36 @@
+"""Ctrl-C and SIGTERM while training: the step under way is finished and saved; asked twice, it stops at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+from tvrkit.train.log import Reporter
+
+
+class StopSignals:
+    """A context manager whose `received` is the first signal that came, or None."""
+
+    def __init__(self, report: Reporter) -> None:
+        self.received: int | None = None
+        self._report = report
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        # Python lets only the main thread set handlers; a training run in another thread is its owner's to stop.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = number
+        self._report.say(f"{signal.Signals(number).name}: saving after this step; once more stops at once.")

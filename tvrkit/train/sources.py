@@ -1,0 +1,156 @@
+"""Where a batch's frame features come from: decoded and encoded anew, or computed once and looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from tvrkit.config import Config
+from tvrkit.core.model import RetrievalModel
+from tvrkit.data import Batch, Pair, Quarantine, decoded_batches, frame_request, pair_seed
+from tvrkit.encode import EncodedFrames, encode_frames, encode_pixels
+from tvrkit.errors import VideoError
+from tvrkit.frames.pool import DecodePool
+from tvrkit.manifest import Manifest, Record
+from tvrkit.store import FeatureStore
+from tvrkit.train.log import Reporter
+from tvrkit.workspace import cache_folder
+
+
+class Source(Protocol):
+    """Batches of an epoch in their order; None stands for one of which no video could be read."""
+
+    def batches(self, batches: Sequence[tuple[Pair, ...]], epoch: int) -> Iterator[Batch | None]:
+        """Read the batches one after the other."""
+
+    def features(self, model: RetrievalModel, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Raw frame features (B, F, D) and frame mask (B, F) of a batch, on the model's device."""
+
+    def close(self) -> None:
+        """Give back what it holds."""
+
+
+class DecodedFrames:
+    """Videos are decoded ahead by worker processes; the vision tower runs in each step."""
+
+    def __init__(
+        self,
+        model: RetrievalModel,
+        manifest: Manifest,
+        records: Sequence[Record],
+        config: Config,
+        quarantine: Quarantine,
+        report: Reporter,
+    ) -> None:
+        self._manifest, self._records, self._config = manifest, records, config
+        self._quarantine, self._report = quarantine, report
+        data = config.data
+        self._pool = DecodePool(data.workers, model.transform, reader=data.reader, timeout_seconds=data.timeout_seconds)
+        self._pool.__enter__()
+
+    def batches(self, batches: Sequence[tuple[Pair, ...]], epoch: int) -> Iterator[Batch | None]:
+        """See `Source`; a randomly sampled frame depends on seed, epoch and pair only."""
+        num_frames, sampling, seed = (
+            self._config.model.num_frames,
+            self._config.data.sampling,
+            self._config.train.seed,
+        )
+        return decoded_batches(
+            batches,
+            lambda pair: frame_request(
+                self._manifest, self._records[pair.video], num_frames, sampling, pair_seed(seed, epoch, pair)
+            ),
+            self._pool,
+            self._quarantine,
+            num_frames,
+            on_unreadable=lambda error: tell_unreadable(error, self._quarantine, self._report),
+        )
+
+    def features(self, model: RetrievalModel, batch: Batch) -> tuple[Tensor, Tensor]:
+        """See `Source`."""
+        if self._config.train.freeze in ("vision", "backbone"):
+            # As the cache computes them, in full precision, so that both ways give the same losses.
+            return encode_pixels(model, batch.frames, batch.frame_mask).to(model.device), batch.frame_mask.to(
+                model.device
+            )
+        pixels, mask = batch.frames.to(model.device), batch.frame_mask.to(model.device)
+        return model.encode_frames(pixels, mask), mask
+
+    def close(self) -> None:
+        """End the worker processes."""
+        self._pool.__exit__(None, None, None)
+
+
+class CachedFrames:
+    """A frozen vision tower's features, computed once for all videos and kept on disk and in memory."""
+
+    def __init__(self, encoded: EncodedFrames, quarantine: Quarantine, report: Reporter) -> None:
+        self._encoded = encoded
+        self._place = {int(row): place for place, row in enumerate(encoded.rows)}
+        for row, error in encoded.failures.items():
+            if quarantine.add(row, error):
+                tell_unreadable(error, quarantine, report)
+
+    def batches(self, batches: Sequence[tuple[Pair, ...]], epoch: int) -> Iterator[Batch | None]:
+        """See `Source`."""
+        for batch in batches:
+            pairs = tuple(pair for pair in batch if pair.video in self._place)
+            places = torch.tensor([self._place[pair.video] for pair in pairs], dtype=torch.int64)
+            frames, mask = self._encoded.frame_features[places], self._encoded.frame_mask[places]
+            yield Batch(pairs, frames, mask) if pairs else None
+
+    def features(self, model: RetrievalModel, batch: Batch) -> tuple[Tensor, Tensor]:
+        """See `Source`."""
+        return batch.frames.to(model.device), batch.frame_mask.to(model.device)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def encode_cached(
+    model: RetrievalModel,
+    manifest: Manifest,
+    records: Sequence[Record],
+    config: Config,
+    report: Reporter,
+    what: str,
+    sampling: str = "uniform",
+) -> EncodedFrames:
+    """Frame features of a split, from the cache where they are there."""
+    requests = [frame_request(manifest, record, config.model.num_frames, sampling) for record in records]
+    with (
+        FeatureStore(frame_cache(model)) as store,
+        report.progress(f"Frames of {what}", len(requests)) as bar,
+    ):
+        shown = 0
+
+        def advance(done: int, failed: int) -> None:
+            nonlocal shown
+            bar.advance(done - shown)
+            shown = done
+            if failed:
+                bar.note(f"{failed} unreadable")
+
+        return encode_frames(
+            model,
+            requests,
+            workers=config.data.workers,
+            reader=config.data.reader,
+            timeout_seconds=config.data.timeout_seconds,
+            on_progress=advance,
+            store=store,
+        )
+
+
+def frame_cache(model: RetrievalModel) -> Path:
+    """Folder of the cached frame features of a vision tower; deleting it costs time only."""
+    return cache_folder() / "frames" / model.vision_fingerprint()[:16]
+
+
+def tell_unreadable(error: VideoError, quarantine: Quarantine, report: Reporter) -> None:
+    """Name an unreadable training video and count."""
+    report.warn(f"{error} ({len(quarantine)} training videos left out so far)")
