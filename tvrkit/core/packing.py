@@ -1,0 +1,87 @@
+"""How ragged texts and videos are laid out for the late-interaction kernel: pads out of the way, tiles of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isqrt
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Packing:
+    """Rows sorted by their number of real tokens, real tokens first, a copy of the first one in place of each pad.
+
+    A copy cannot change a maximum, so nothing has to be masked on the large tensors; its weight is 0.
+    """
+
+    def __init__(self, mask: Tensor) -> None:
+        rows, width = mask.shape
+        counts = mask.sum(dim=1)
+        self.identity = bool((counts == width).all())
+        self.lengths = [width] * rows
+        if self.identity:
+            return
+        counts, self._rows = counts.sort(descending=True, stable=True)
+        self.lengths = counts.tolist()
+        self._order = (~mask[self._rows]).to(torch.uint8).argsort(dim=1, stable=True)
+        slots = torch.arange(self.lengths[0], device=mask.device)
+        self._real = slots < counts[:, None]
+        self._columns = torch.where(self._real, self._order[:, : self.lengths[0]], self._order[:, :1])
+        self._flat = self._rows[:, None] * width + self._columns
+
+    def features(self, features: Tensor) -> Tensor:
+        """(N, L, D) packed."""
+        if self.identity:
+            return features
+        picked = features.flatten(0, 1).index_select(0, self._flat.flatten())
+        return picked.view(*self._flat.shape, features.shape[-1])
+
+    def values(self, values: Tensor) -> Tensor:
+        """(N, L) packed."""
+        if self.identity:
+            return values
+        return values.flatten().index_select(0, self._flat.flatten()).view(self._flat.shape)
+
+    def pool(self, pool: Tensor) -> Tensor:
+        """(N, L) packed, 0 on the copies."""
+        return pool if self.identity else self.values(pool).masked_fill(~self._real, 0.0)
+
+    def positions(self, positions: Tensor) -> Tensor:
+        """(N, L) packed, of values that are themselves positions in the row."""
+        if self.identity:
+            return positions
+        slots = torch.arange(positions.shape[1], device=positions.device).expand_as(self._order)
+        moved = torch.empty_like(self._order).scatter_(1, self._order, slots)
+        return moved.gather(1, self.values(positions))
+
+    def restore(self, similarity: Tensor, dim: int) -> Tensor:
+        """Undo the sorting of rows along `dim`."""
+        return similarity if self.identity else similarity.index_select(dim, self._rows.argsort())
+
+
+class Plan(NamedTuple):
+    """How the (T, V) result is cut into tiles; lengths fall, so the first of a tile is its longest."""
+
+    text_lengths: list[int]
+    video_lengths: list[int]
+    chunk: int
+
+    def videos(self) -> Iterator[tuple[slice, int]]:
+        """Videos of a column of tiles, and their longest."""
+        # About square products are the fastest; few texts leave room for more videos.
+        rows = min(isqrt(self.chunk), sum(self.text_lengths))
+        yield from _spans(self.video_lengths, self.chunk // max(rows, 1))
+
+    def texts(self, columns: int) -> Iterator[tuple[slice, int]]:
+        """Texts of each tile beside `columns` frames, and their longest."""
+        yield from _spans(self.text_lengths, self.chunk // columns)
+
+
+def _spans(lengths: list[int], tokens: int) -> Iterator[tuple[slice, int]]:
+    start = 0
+    while start < len(lengths):
+        stop = min(len(lengths), start + max(1, tokens // lengths[start]))
+        yield slice(start, stop), lengths[start]
+        start = stop
