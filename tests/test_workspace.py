@@ -50,8 +50,17 @@ def test_runs_are_ordered_by_their_start(tmp_path, monkeypatch):
         file.parent.mkdir(parents=True)
         file.write_text("{}")
         os.utime(file, (seconds, seconds))
+        (file.parent / "checkpoints" / "best").mkdir(parents=True)
     (tmp_path / "runs" / "stray").mkdir()
     assert [run.name for run in workspace.runs()] == ["b", "a"]
+
+
+def test_a_run_without_a_model_is_listed_only_when_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("TVRKIT_RUNS", str(tmp_path / "runs"))
+    (tmp_path / "runs" / "begun").mkdir(parents=True)
+    (tmp_path / "runs" / "begun" / "run.json").write_text("{}")
+    assert workspace.runs() == []
+    assert [run.name for run in workspace.runs(unfinished=True)] == ["begun"]
 
 
 def test_the_cache_follows_xdg(monkeypatch):

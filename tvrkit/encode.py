@@ -25,6 +25,8 @@ from tvrkit.store import FeatureStore
 
 OnProgress = Callable[[int, int], None]
 
+_LOOK_UP = 1024  # videos asked of the store at a time
+
 
 @dataclass(frozen=True)
 class EncodedFrames:
@@ -148,7 +150,12 @@ def encode_frames(
     mended file is read again.
 
     Args:
-        model, requests, workers, reader, timeout_seconds, batch_videos: as in `iter_encoded`.
+        model: as in `iter_encoded`.
+        requests: as in `iter_encoded`.
+        workers: as in `iter_encoded`.
+        reader: as in `iter_encoded`.
+        timeout_seconds: as in `iter_encoded`.
+        batch_videos: as in `iter_encoded`.
         on_progress: called with the number of requests done and how many of those failed.
         store: where features are looked up and kept.
     """
@@ -157,7 +164,7 @@ def encode_frames(
     parts: list[EncodedFrames] = []
     if store is not None:
         keys, failures = _keys(requests, model.vision_fingerprint())
-        parts.append(_stored(store, keys, requests[0].num_frames, model.backbone.dim, batch_videos))
+        parts.append(_stored(store, keys, requests[0].num_frames, model.backbone.dim))
     known = {int(row) for part in parts for row in part.rows} | set(failures)
     todo = [row for row in range(len(requests)) if row not in known]
     done = len(known)
@@ -251,17 +258,17 @@ def _keys(requests: Sequence[FrameRequest], fingerprint: str) -> tuple[dict[int,
 
 def _stored(store: FeatureStore, keys: dict[int, str], num_frames: int, dim: int, batch_videos: int) -> EncodedFrames:
     """What the store has of `keys`."""
-    missing = set(store.missing(list(dict.fromkeys(keys.values()))))
-    rows = [row for row, key in keys.items() if key not in missing]
+    rows: list[int] = []
     features, pts, durations = [], [], []
-    for start in range(0, len(rows), 64 * batch_videos):
-        chunk = rows[start : start + 64 * batch_videos]
-        found = store.get([keys[row] for row in chunk])
-        for row in chunk:
-            item = found[keys[row]]
-            features.append(item["frame_features"])
-            pts.append(item["pts_seconds"])
-            durations.append(float(item["duration_seconds"]))
+    wanted = list(keys)
+    for start in range(0, len(wanted), _LOOK_UP):
+        found = store.get([keys[row] for row in wanted[start : start + _LOOK_UP]])
+        for row in wanted[start : start + _LOOK_UP]:
+            if (item := found.get(keys[row])) is not None:
+                rows.append(row)
+                features.append(item["frame_features"])
+                pts.append(item["pts_seconds"])
+                durations.append(float(item["duration_seconds"]))
     return _encoded(rows, features, pts, durations, {}, num_frames, dim)
 
 
@@ -271,7 +278,7 @@ def _items(part: EncodedFrames, keys: dict[int, str]) -> dict[str, dict[str, Ten
         keys[int(row)]: {
             "frame_features": part.frame_features[i][part.frame_mask[i]],
             "pts_seconds": part.pts_seconds[i][part.frame_mask[i]],
-            "duration_seconds": part.duration_seconds[i].reshape(1),
+            "duration_seconds": part.duration_seconds[i],
         }
         for i, row in enumerate(part.rows)
     }

@@ -116,7 +116,11 @@ def evaluate(
         model: any; put into evaluation mode while this runs.
         manifest: the data set.
         split: name of one of its splits.
-        workers, reader, timeout_seconds, store, on_progress: as in `encode_frames`.
+        workers: as in `encode_frames`.
+        reader: as in `encode_frames`.
+        timeout_seconds: as in `encode_frames`.
+        store: as in `encode_frames`.
+        on_progress: as in `encode_frames`.
         allow_missing: leave unreadable videos out, and name them in the result, instead of raising.
 
     Raises:

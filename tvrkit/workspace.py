@@ -64,10 +64,18 @@ def manifest_path(name: str | None = None) -> Path:
     return data_folder() / names[0] / MANIFEST_NAME
 
 
-def runs() -> list[Path]:
-    """Folders under `runs_folder()` that hold a run, oldest first by the time at which they were started."""
+def runs(*, unfinished: bool = False) -> list[Path]:
+    """Runs under `runs_folder()` that have a model, oldest first by the time at which they were started.
+
+    Args:
+        unfinished: those that have no model yet as well.
+    """
     folder = runs_folder()
     if not folder.is_dir():
         return []
-    found = [entry for entry in folder.iterdir() if (entry / RUN_FILE).is_file()]
+    found = [
+        entry
+        for entry in folder.iterdir()
+        if (entry / RUN_FILE).is_file() and (unfinished or (entry / "checkpoints" / "best").is_dir())
+    ]
     return sorted(found, key=lambda run: ((run / RUN_FILE).stat().st_mtime_ns, run.name))

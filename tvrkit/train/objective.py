@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tvrkit.config import LossConfig, ModelConfig
+from tvrkit.config import LossConfig
 from tvrkit.core.features import TextFeatures, VideoFeatures
 from tvrkit.core.model import RetrievalModel
 from tvrkit.core.partial import TripletPartial
@@ -44,16 +44,16 @@ class Loss:
 class Objective(nn.Module):
     """The loss of a batch of matched pairs; its own weights (the cross-weight predictors) serve training alone."""
 
-    def __init__(self, loss: LossConfig, model: ModelConfig, dim: int) -> None:
-        """Build for a model of feature dimension `dim`."""
+    def __init__(self, loss: LossConfig, *, dim: int, num_frames: int, max_words: int) -> None:
+        """Build for features of dimension `dim`, videos of `num_frames` frames and texts of `max_words` tokens."""
         super().__init__()
         self.config = loss
         self.partial: TripletPartial | None = None
         if loss.partial_weight:
             self.partial = TripletPartial(
                 dim,
-                model.num_frames,
-                model.max_words,
+                num_frames,
+                max_words,
                 predictor=loss.partial_predictor,
                 threshold=loss.partial_threshold,
             )

@@ -21,11 +21,13 @@ def freeze(model: RetrievalModel, what: str, *, learn_scale: bool) -> None:
         what: `none`, `vision`, `text` or `backbone` (both towers).
         learn_scale: whether the backbone's logit scale is trained; it is no part of either tower.
     """
-    for name, parameter in model.backbone.named_parameters():
-        if _is_scale(name):
-            parameter.requires_grad_(learn_scale and name.endswith("logit_scale"))
-        else:
-            parameter.requires_grad_(what not in ("backbone", _tower(name)))
+    backbone = model.backbone
+    backbone.requires_grad_(False)
+    for parameter in backbone.vision_parameters():
+        parameter.requires_grad_(what not in ("vision", "backbone"))
+    for parameter in backbone.text_parameters():
+        parameter.requires_grad_(what not in ("text", "backbone"))
+    backbone.logit_scale.requires_grad_(learn_scale)
 
 
 def train_mode(model: RetrievalModel) -> None:
@@ -146,12 +148,3 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[st
                 optimizer.state[parameter][word] = value.to("cpu" if word == "step" else parameter.device)
     if rest:
         raise KeyError(next(iter(rest)))
-
-
-def _tower(name: str) -> str:
-    """Which tower a parameter of the backbone belongs to: open_clip calls the image side `visual` in every model."""
-    return "vision" if "visual" in name.split(".") else "text"
-
-
-def _is_scale(name: str) -> bool:
-    return name.rpartition(".")[2] in ("logit_scale", "logit_bias")

@@ -7,14 +7,19 @@ import threading
 from types import FrameType
 from typing import Any
 
+from tvrkit.errors import StoppedError
 from tvrkit.train.log import Reporter
 
 
 class StopSignals:
-    """A context manager whose `received` is the first signal that came, or None."""
+    """A context manager whose `received` is the first signal that came, or None.
+
+    Until `finish_steps` is set a signal stops at once, with StoppedError: there is nothing to save yet.
+    """
 
     def __init__(self, report: Reporter) -> None:
         self.received: int | None = None
+        self.finish_steps = False
         self._report = report
         self._before: dict[int, Any] = {}
 
@@ -30,7 +35,10 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        code = 128 + number
+        if not self.finish_steps:
+            raise StoppedError("stopped before the first step; frames computed so far stay in the cache.", code)
         if self.received is not None:
-            raise KeyboardInterrupt
+            raise StoppedError("stopped at once; `--resume` goes on from the last checkpoint.", code)
         self.received = number
         self._report.say(f"{signal.Signals(number).name}: saving after this step; once more stops at once.")

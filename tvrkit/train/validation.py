@@ -69,7 +69,8 @@ class Validation:
         if self._split not in manifest.splits():
             self._split = None
             report.say(
-                f"{manifest.name} has no split {config.data.val_split!r}, so no checkpoint can be chosen: the last is kept."
+                f"{manifest.name} has no split {config.data.val_split!r}, so no checkpoint can be chosen:"
+                " the last is kept."
             )
         elif cache:
             records = manifest.split(self._split)
