@@ -1,9 +1,12 @@
-"""Writing files so that a crash leaves the old one or the new one, never half of one."""
+"""Writing files and folders so that a crash leaves the old one or the new one, never half of one."""
 
 from __future__ import annotations
 
+import errno
+import glob
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,11 +27,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     os.close(descriptor)
     temporary = Path(name)
     try:
-        # mkstemp makes the file private; what takes its place should be readable as any other file is.
+        yield temporary
+        # mkstemp, and safetensors, make files private; this one should be readable as any other file is.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -58,3 +61,64 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically; NaN and infinity are refused."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Give an empty temporary folder beside `path`; on success it is flushed to disk and takes `path`'s place whole.
+
+    A folder cannot replace a full one in one step: the old one steps aside for an instant, and `whole_folder` finds it
+    there should the process die in it.
+
+    Raises:
+        OSError: what the file system says (disk full, read-only, `path` is a file); `path` is then as it was.
+    """
+    path = Path(path)
+    aside = _aside(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    if aside.is_dir() and not path.exists():
+        aside.rename(path)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):  # of processes that died
+        shutil.rmtree(left, ignore_errors=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    try:
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o777 & ~umask)
+        yield temporary
+        for file in sorted(temporary.rglob("*"), reverse=True):
+            _sync(file)
+        sync_folder(temporary)
+        if path.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+        try:
+            temporary.rename(path)
+        except OSError:
+            if aside.is_dir():
+                aside.rename(path)
+            raise
+        sync_folder(path.parent)
+        shutil.rmtree(aside, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def whole_folder(path: str | Path) -> Path:
+    """Where the folder lies that `atomic_folder` last wrote to `path`: beside it, after a crash at the worst moment."""
+    path = Path(path)
+    return _aside(path) if not path.exists() and _aside(path).is_dir() else path
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
+
+
+def _sync(path: Path) -> None:
+    if path.is_dir():
+        sync_folder(path)
+        return
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

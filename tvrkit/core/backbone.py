@@ -1,0 +1,127 @@
+"""One open_clip model as tvrkit uses it: frames and texts in, unnormalised features out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+from tvrkit.core import towers
+from tvrkit.core.architecture import build_clip, build_encoder, build_transform, preprocess_config
+from tvrkit.core.features import Tokens
+from tvrkit.core.spec import BackboneSpec, find_spec, find_weights
+from tvrkit.core.text import Tokenizer
+from tvrkit.core.weights import is_openai, load_weights, read_weights
+
+DEFAULT_SEARCH_BACKBONE = "PE-Core-S-16-384/meta"
+"""What `tvrkit query` searches with when no model was trained or named; docs/backbones.md says why."""
+
+
+class Backbone(nn.Module):
+    """Image and text tower.
+
+    Args:
+        spec: the architecture.
+        clip: the open_clip model built from it.
+        max_words: tokens kept of a text; at most the text tower's context length.
+        key_words: whether its tokenizer weighs key words.
+
+    Raises:
+        ModelError: its tokenizer or preprocessing cannot be built.
+
+    Attributes:
+        clip, spec: as given.
+        transform: open_clip's own preprocessing of a PIL image, to (3, H, W) float32.
+        tokenizer: captions to `Tokens`.
+        dim: D.
+        context_length: positions of the text tower.
+        max_words: W.
+    """
+
+    def __init__(self, spec: BackboneSpec, clip: Any, *, max_words: int, key_words: bool) -> None:
+        super().__init__()
+        self.spec = spec
+        # CoCa's caption writer has no part in retrieval.
+        clip._modules.pop("text_decoder", None)
+        self.clip = clip
+        self.dim = int(spec.model_cfg["embed_dim"])
+        self.context_length = int(spec.text_cfg.get("context_length", 77))
+        self.preprocess_cfg = preprocess_config(spec, clip)
+        self.transform = build_transform(self.preprocess_cfg)
+        self.tokenizer = Tokenizer(
+            build_encoder(spec, self.context_length),
+            context_length=self.context_length,
+            max_words=max_words,
+            pad_to_context=not towers.may_be_trimmed(self.clip),
+            key_words=key_words,
+        )
+        self.max_words = self.tokenizer.max_words
+
+    @property
+    def kind(self) -> str:
+        """open_clip's class: CLIP, CustomTextCLIP or CoCa."""
+        return type(self.clip).__name__
+
+    @property
+    def logit_scale(self) -> nn.Parameter:
+        """Log of the factor on cosine similarities that the backbone was trained with."""
+        scale: nn.Parameter = self.clip.logit_scale
+        return scale
+
+    def encode_text(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
+        """Sentence features (T, D), as open_clip's `encode_text`, and word features (T, W, D); not normalised."""
+        sentence, words = towers.encode_positions(self.clip, tokens.ids)
+        return sentence, words[:, : self.max_words]
+
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """Features (N, D) of preprocessed images (N, 3, H, W), as open_clip's `encode_image`; not normalised."""
+        features: Tensor = self.clip.encode_image(pixels, normalize=False)
+        return features
+
+    def text_blocks(self) -> list[nn.Module]:
+        """The text tower's transformer blocks, or none where it has not open_clip's own kind."""
+        from open_clip.transformer import ResidualAttentionBlock
+
+        transformer = getattr(towers.text_tower(self.clip), "transformer", None)
+        blocks = list(getattr(transformer, "resblocks", ()))
+        return blocks if all(isinstance(block, ResidualAttentionBlock) for block in blocks) else []
+
+    def text_positions(self) -> Tensor | None:
+        """The text tower's position embedding (context_length, width), if it has a learned one."""
+        positions = getattr(towers.text_tower(self.clip), "positional_embedding", None)
+        return positions.detach() if isinstance(positions, Tensor) else None
+
+    def vision_parameters(self) -> Iterator[nn.Parameter]:
+        """The image tower's parameters."""
+        return iter(self.clip.visual.parameters())
+
+    def text_parameters(self) -> Iterator[nn.Parameter]:
+        """The text tower's parameters."""
+        for name, parameter in self.clip.named_parameters():
+            if not name.startswith(("visual.", "logit_scale", "logit_bias")):
+                yield parameter
+
+
+def build_backbone(name: str, pretrained: str | None, *, max_words: int, key_words: bool = False) -> Backbone:
+    """Build a backbone and load its weights, on the CPU and in eval mode.
+
+    Args:
+        name: an open_clip name, the path of a config JSON (or of its folder), or `shapes`.
+        pretrained: a tag, the path of a weights file, or None for random weights out of torch's generator.
+        max_words: tokens kept of a text.
+        key_words: whether its tokenizer weighs key words.
+
+    Raises:
+        ModelError: an unknown name or tag, a config or weights that do not fit.
+        WeightsUnavailableError: weights or tokenizer would have to be downloaded and cannot be.
+    """
+    spec = find_spec(name, pretrained)
+    path = find_weights(name, pretrained)
+    weights = None if path is None else read_weights(path)
+    if weights is not None and is_openai(weights):
+        spec = spec.with_quick_gelu()
+    clip = build_clip(spec)
+    if weights is not None:
+        load_weights(clip, weights, str(path))
+    return Backbone(spec, clip, max_words=max_words, key_words=key_words).eval()

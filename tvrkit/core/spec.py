@@ -1,0 +1,185 @@
+"""Which architecture a backbone's name means: open_clip's list, a config JSON of your own, or the built-in `shapes`."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tvrkit.core import hub
+from tvrkit.errors import ModelError
+
+CONFIG_NAME = "open_clip_config.json"
+SHAPES = "shapes"
+_SHAPES_FOLDER = Path(__file__).parents[1] / "assets" / "shapes"
+_OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """An architecture, fully written out, in open_clip's terms.
+
+    Attributes:
+        model_cfg: open_clip's `model_cfg`: embed_dim, vision_cfg, text_cfg, and such as quick_gelu, custom_text.
+        preprocess_cfg: what differs from open_clip's default preprocessing (mean, std, interpolation, resize_mode).
+        folder: where the files lie that the config names by relative path; None when it names none.
+    """
+
+    model_cfg: Mapping[str, Any]
+    preprocess_cfg: Mapping[str, Any]
+    folder: Path | None = None
+
+    @property
+    def text_cfg(self) -> Mapping[str, Any]:
+        """The text tower's part."""
+        text_cfg: Mapping[str, Any] = self.model_cfg["text_cfg"]
+        return text_cfg
+
+    def with_quick_gelu(self) -> BackboneSpec:
+        """The same with QuickGELU activations."""
+        return replace(self, model_cfg={**self.model_cfg, "quick_gelu": True})
+
+    def to_json(self) -> dict[str, Any]:
+        """What `open_clip_config.json` holds."""
+        return {"model_cfg": dict(self.model_cfg), "preprocess_cfg": dict(self.preprocess_cfg)}
+
+
+def find_spec(backbone: str, pretrained: str | None = None) -> BackboneSpec:
+    """Look a backbone up, together with what its weights imply (preprocessing, activation); nothing is downloaded.
+
+    Raises:
+        ModelError: an unknown name or tag (the nearest known ones are named), or a config that cannot be used.
+    """
+    if is_local(backbone):
+        return read_spec(local_config(backbone))
+    import open_clip
+
+    name = open_clip_name(backbone)
+    if not is_known(backbone):
+        raise ModelError(
+            f"there is no backbone {backbone!r}{_nearest(name, [*open_clip.list_models(), SHAPES])} (one of your own is"
+            f" the path of its {CONFIG_NAME})."
+        )
+    spec = BackboneSpec(open_clip.get_model_config(name), {})
+    tag = _tag_config(name, pretrained)
+    if tag is None:
+        return spec
+    spec = replace(spec, preprocess_cfg=_preprocess_part(tag))
+    # open_clip only warns when weights trained with QuickGELU meet a model without it, and the features are then off.
+    return spec.with_quick_gelu() if tag.get("quick_gelu") else spec
+
+
+def find_weights(backbone: str, pretrained: str | None) -> Path | None:
+    """The weights file that `pretrained` means for a backbone; a tag's is downloaded if it is not cached.
+
+    Raises:
+        ModelError: neither a tag nor a file.
+        WeightsUnavailableError: it would have to be downloaded and cannot be.
+    """
+    if pretrained is None:
+        return None
+    if backbone == SHAPES and pretrained == SHAPES:
+        return _SHAPES_FOLDER / "model.safetensors"
+    if not is_local(backbone):
+        name = open_clip_name(backbone)
+        if (tag := _tag_config(name, pretrained)) is not None:
+            owner, repository, file_name = str(tag["hf_hub"]).split("/", 2)
+            names = _alternatives(file_name) if file_name else _OPEN_CLIP_FILES
+            return hub.fetch(f"{owner}/{repository}", names, what=f"the weights {name}/{pretrained}")
+    elif not Path(pretrained).is_file() and backbone != SHAPES:
+        beside = local_config(backbone).parent / pretrained
+        if beside.is_file():
+            return beside
+    if Path(pretrained).is_file():
+        return Path(pretrained)
+    known = pretrained_tags(backbone)
+    raise ModelError(
+        f"pretrained={pretrained!r} is neither a file nor a tag of {backbone}"
+        + (_nearest(pretrained, known) if known else ", which has no tags: give a weights file, or null")
+        + "."
+    )
+
+
+def pretrained_tags(backbone: str) -> list[str]:
+    """Tags of the weights that can be had for a backbone."""
+    if backbone == SHAPES:
+        return [SHAPES]
+    if is_local(backbone):
+        return []
+    import open_clip
+
+    return list(open_clip.list_pretrained_tags_by_model(open_clip_name(backbone)))
+
+
+def is_known(backbone: str) -> bool:
+    """Whether it is a name that `find_spec` knows without a file."""
+    import open_clip
+
+    return backbone == SHAPES or open_clip_name(backbone) in open_clip.list_models()
+
+
+def is_local(backbone: str) -> bool:
+    """Whether a backbone is given by a config JSON (or its folder), and not by open_clip's name for it."""
+    return backbone == SHAPES or backbone.endswith(".json") or (Path(backbone) / CONFIG_NAME).is_file()
+
+
+def local_config(backbone: str) -> Path:
+    """The config JSON of a local backbone."""
+    if backbone == SHAPES:
+        return _SHAPES_FOLDER / CONFIG_NAME
+    path = Path(backbone)
+    return path / CONFIG_NAME if path.is_dir() else path
+
+
+def open_clip_name(backbone: str) -> str:
+    """open_clip's own spelling: ViT-B/32 is ViT-B-32."""
+    return backbone.replace("/", "-")
+
+
+def read_spec(path: Path) -> BackboneSpec:
+    """Read a config JSON: `{"model_cfg": …, "preprocess_cfg": …}`, or a bare `{"embed_dim": …}`.
+
+    Raises:
+        ModelError: it is not there, or not such a config.
+    """
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"cannot read the backbone config {path}: {error.strerror or error}.") from None
+    except ValueError as error:  # of which JSON and UTF-8 errors are kinds
+        raise ModelError(f"{path} is no valid JSON ({error}).") from None
+    model_cfg = config.get("model_cfg", config) if isinstance(config, dict) else None
+    wanted = {"embed_dim": int, "vision_cfg": dict, "text_cfg": dict}
+    if not isinstance(model_cfg, dict) or any(not isinstance(model_cfg.get(key), kind) for key, kind in wanted.items()):
+        raise ModelError(f"{path} is no open_clip config: it needs {', '.join(wanted)}.")
+    preprocess_cfg = config.get("preprocess_cfg") or {}
+    if not isinstance(preprocess_cfg, dict):
+        raise ModelError(f"{path}: preprocess_cfg must be an object.")
+    return BackboneSpec(model_cfg, _preprocess_part(preprocess_cfg), path.parent)
+
+
+def _tag_config(name: str, pretrained: str | None) -> dict[str, Any] | None:
+    from open_clip.pretrained import get_pretrained_cfg
+
+    return (get_pretrained_cfg(name, pretrained) or None) if pretrained else None
+
+
+def _preprocess_part(config: Mapping[str, Any]) -> dict[str, Any]:
+    kept = ("size", "mode", "mean", "std", "interpolation", "resize_mode", "fill_color")
+    return {key: config[key] for key in kept if config.get(key) is not None}
+
+
+def _alternatives(file_name: str) -> Sequence[str]:
+    stem, dot, suffix = file_name.rpartition(".")
+    return (f"{stem}.safetensors", file_name) if dot and suffix in ("bin", "pth", "pt") else (file_name,)
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    if len(known) <= 8:
+        return f"; it has {', '.join(known)}"
+    lowered = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), list(lowered), n=3, cutoff=0.4)
+    return f"; the nearest are {', '.join(lowered[name] for name in close)}" if close else ""
