@@ -211,7 +211,7 @@ class FeatureStore:
             return
         self._swept = True
         known = self._catalogue.names()
-        for pattern in ("*.safetensors", ".*.safetensors.*.tmp"):
+        for pattern in ("*.safetensors", ".*.safetensors.*.tmp", ".tmp??????"):  # the last is safetensors' own
             for path in self.folder.glob(pattern):
                 if path.name not in known and time.time() - _modified(path) > _LITTER_SECONDS:
                     _remove(path)
