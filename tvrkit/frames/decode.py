@@ -1,0 +1,102 @@
+"""Decoding and preprocessing one video in this process, with either reader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tvrkit.errors import InstallError, TvrkitError, VideoError, VideoTimeoutError
+from tvrkit.frames import av_reader, decord_reader
+from tvrkit.frames.request import Decoded, FrameRequest, check_file
+
+Transform = Callable[[Image.Image], Any]
+"""A picture to a tensor or an array, always of the same shape: open_clip's image transform, for one."""
+
+
+def decode(request: FrameRequest, reader: str, timeout_seconds: float, transform: Transform | None) -> Decoded:
+    """Frames of one video, transformed one by one as they are decoded; whatever is wrong with it is in `error`.
+
+    Only a process that can be killed should call this with `auto` or `decord`: see `tvrkit.frames.decord_reader`.
+
+    Raises:
+        InstallError: the reader that was asked for by name is not installed.
+        ConfigError: the request makes no sense for any video.
+    """
+    note = None
+    try:
+        check_file(request.path)
+        if reader == "decord":
+            sampled = decord_reader.read(request, _convert(transform))
+        else:
+            try:
+                sampled = av_reader.read(request, _convert(transform), timeout_seconds)
+            except VideoTimeoutError:
+                raise
+            except VideoError as error:
+                if reader == "av":
+                    raise
+                sampled = _other_reader(request, transform, error)
+                note = second_reader_note(error)
+        frames = stack(sampled.images, request.path)
+    except VideoError as error:
+        return Decoded(request, error=error)
+    except TvrkitError:
+        raise
+    except Exception as error:  # a file made to break a reader must not end a run over thousands of files
+        return Decoded(request, error=_unexpected(request.path, error))
+    return Decoded(request, frames, sampled.pts_seconds, sampled.duration_seconds, note=note)
+
+
+def transformed(decoded: Decoded, transform: Transform | None) -> Decoded:
+    """Raw frames that came from elsewhere, transformed."""
+    if decoded.frames is None or transform is None:
+        return decoded
+    convert = _convert(transform)
+    try:
+        frames = stack([convert(pixels) for pixels in decoded.frames], decoded.request.path)
+    except VideoError as error:
+        return Decoded(decoded.request, error=error)
+    except Exception as error:
+        return Decoded(decoded.request, error=_unexpected(decoded.request.path, error))
+    return replace(decoded, frames=frames)
+
+
+def second_reader_note(error: VideoError) -> str:
+    """What to say when decord could read what PyAV could not."""
+    return f"{error.path}: read with decord, because with PyAV it {error.reason}"
+
+
+def stack(images: list[np.ndarray], path: str) -> np.ndarray:
+    """Frames of one video as one array; where its resolution changes on the way, all get the first one's size."""
+    first = images[0]
+    if first.ndim == 3 and first.dtype == np.uint8 and first.shape[2] == 3:
+        size = (first.shape[1], first.shape[0])
+        images = [
+            image if image.shape == first.shape else np.asarray(Image.fromarray(image).resize(size)) for image in images
+        ]
+    if any(image.shape != first.shape for image in images):
+        shapes = sorted({image.shape for image in images})
+        raise VideoError(path, f"the transform gave its frames different shapes: {shapes}")
+    return np.stack(images)
+
+
+def _other_reader(request: FrameRequest, transform: Transform | None, error: VideoError) -> av_reader.Sampled:
+    """What decord makes of it; PyAV's error where it does no better, for PyAV knows more of what can be wrong."""
+    try:
+        return decord_reader.read(request, _convert(transform))
+    except (VideoError, InstallError):
+        raise error from None
+
+
+def _convert(transform: Transform | None) -> Callable[[np.ndarray], np.ndarray]:
+    if transform is None:
+        return lambda pixels: pixels
+    return lambda pixels: np.asarray(transform(Image.fromarray(pixels)))
+
+
+def _unexpected(path: str, error: Exception) -> VideoError:
+    return VideoError(path, f"could not be read ({type(error).__name__}: {error})")

@@ -1,0 +1,75 @@
+"""decord's way of reading sampled frames.
+
+decord 0.6 can hang for minutes inside a call and does not hear Ctrl-C: call this only in a process that can be
+killed, which is what `tvrkit.frames.reader` and `tvrkit.frames.pool` do. It has one thread here, for some files
+(VP9) cannot be opened with more.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tvrkit.errors import InstallError, VideoError
+from tvrkit.frames.av_reader import Sampled
+from tvrkit.frames.request import FrameRequest, check_size
+from tvrkit.frames.sampling import request_timestamps
+
+Image = TypeVar("Image")
+
+
+def import_decord() -> Any:
+    """The decord module, silenced.
+
+    Raises:
+        InstallError: it is not installed, or does not load.
+    """
+    try:
+        import decord
+    except (ImportError, OSError, RuntimeError) as error:
+        raise InstallError(
+            f"the reader decord cannot be loaded ({error}): run `pip install decord` (it has wheels for Linux and"
+            " Windows on x86-64 only), or read with `--reader av`."
+        ) from None
+    decord.logging.set_level(decord.logging.QUIET)
+    return decord
+
+
+def read(request: FrameRequest, convert: Callable[[np.ndarray], Image]) -> Sampled[Image]:
+    """Sample frames of a file, each the one on the screen at its time, and convert them one by one.
+
+    Times are counted from the first frame, not from the start of a sound track that begins before it.
+
+    Raises:
+        VideoError: no frame could be read, with the reason.
+        InstallError: decord cannot be loaded.
+    """
+    decord = import_decord()
+    try:
+        video = decord.VideoReader(os.path.abspath(request.path), ctx=decord.cpu(0), num_threads=1)
+        spans = np.asarray(video.get_frame_timestamp(range(len(video))), dtype=np.float64).reshape(-1, 2)
+        if not len(spans):
+            raise VideoError(request.path, "decord finds no frame in it")
+        starts = np.maximum.accumulate(spans[:, 0] - spans[0, 0])
+        duration = float(spans[:, 1].max() - spans[0, 0])
+        if not duration > 0:
+            duration = 1 / (float(video.get_avg_fps()) or 25.0)
+        wanted = request_timestamps(request, duration)
+        rows = np.unique(np.searchsorted(starts, wanted + 1e-6, side="right") - 1).clip(0)
+        images = []
+        for row in rows:
+            pixels = video[int(row)].asnumpy()
+            check_size(request.path, pixels.shape[1], pixels.shape[0])
+            images.append(convert(pixels))
+    except (decord.DECORDError, RuntimeError, IndexError) as error:
+        raise VideoError(request.path, f"decord cannot read it ({_words(error)})") from None
+    return Sampled(images, starts[rows], duration)
+
+
+def _words(error: Exception) -> str:
+    # decord puts a time, a source line and a stack trace around its sentence.
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rpartition("] ")[2][:200]

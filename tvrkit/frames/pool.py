@@ -1,0 +1,143 @@
+"""Many videos at once: processes that decode and preprocess, in order, with a time limit for each video.
+
+The one mechanism of training, encoding and preparing. A thread of this process looks after each decoding process:
+it hands it a video, waits for the frames, and kills and replaces it when it hangs. So neither a decoder that
+crashes nor one that never answers ends the run, and what is decoded ahead is bounded.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from tvrkit.errors import ConfigError
+from tvrkit.frames.child import Child
+from tvrkit.frames.decode import Transform
+from tvrkit.frames.reader import decode_here
+from tvrkit.frames.request import Decoded, FrameRequest, check_reader
+
+__all__ = ["DecodePool", "Decoded"]
+
+log = logging.getLogger("tvrkit.frames")
+
+
+class DecodePool:
+    """Decodes and transforms videos in worker processes. Use it in a `with` block: its end kills the processes.
+
+    A worker starts with its first video and is kept until the end of the block. With an open_clip transform a start
+    takes seconds, most of it the import of torch; without one, a fraction of a second.
+
+    Args:
+        workers: how many processes; 0 decodes in this one, where nothing can be killed: the time limit is then
+            looked at between packets only.
+        transform: picture to tensor or array of a fixed shape, run in the workers; it must be picklable and come
+            from a module (open_clip's do). None gives raw frames.
+        reader: `auto`, `av` or `decord`.
+        timeout_seconds: limit for one video, decoding and transforming.
+        prefetch: how many videos may be ahead of the one asked for; 4 a worker if not given.
+
+    Raises:
+        ConfigError: a reader, a number of workers, or a transform that cannot be used.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        transform: Transform | None = None,
+        reader: str = "auto",
+        timeout_seconds: float = 60.0,
+        prefetch: int | None = None,
+    ) -> None:
+        check_reader(reader)
+        if workers < 0 or timeout_seconds <= 0 or (prefetch is not None and prefetch < 1):
+            raise ConfigError(
+                "a pool needs workers >= 0, timeout_seconds > 0 and prefetch >= 1,"
+                f" not {workers}, {timeout_seconds} and {prefetch}."
+            )
+        self._transform = transform
+        self._pickled = _pickled(transform) if workers else None
+        self._reader = reader
+        self._timeout_seconds = timeout_seconds
+        self._prefetch = prefetch or 4 * workers
+        self._threads = ThreadPoolExecutor(workers, "tvrkit-decode") if workers else None
+        self._of_thread = threading.local()
+        self._children: list[Child] = []
+        self._closed = False
+
+    def __enter__(self) -> DecodePool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Kill the workers, finished or not."""
+        self._closed = True
+        if self._threads is None:
+            return
+        for child in list(self._children):
+            child.stop()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for child in self._children:
+            child.close()
+
+    def imap(self, requests: Iterable[FrameRequest]) -> Iterator[Decoded]:
+        """One `Decoded` for each request, in the same order; a bad video is one with `error` set, never an exception.
+
+        Raises:
+            InstallError: the workers cannot start, or decord was asked for and is not installed.
+            ConfigError: a request that makes no sense for any video.
+        """
+        if self._closed:
+            raise ConfigError("this DecodePool was closed.")
+        for decoded in self._here(requests) if self._threads is None else self._ahead(self._threads, requests):
+            if decoded.note:
+                log.warning(decoded.note)
+            yield decoded
+
+    def _here(self, requests: Iterable[FrameRequest]) -> Iterator[Decoded]:
+        for request in requests:
+            yield decode_here(request, self._reader, self._timeout_seconds, self._transform)
+
+    def _ahead(self, threads: ThreadPoolExecutor, requests: Iterable[FrameRequest]) -> Iterator[Decoded]:
+        waiting: deque[Future[Decoded]] = deque()
+        try:
+            for request in requests:
+                waiting.append(threads.submit(self._decode, request))
+                if len(waiting) > self._prefetch:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def _decode(self, request: FrameRequest) -> Decoded:
+        child: Child | None = getattr(self._of_thread, "child", None)
+        if child is None:
+            child = self._of_thread.child = Child(self._pickled)
+            self._children.append(child)
+        if self._closed:  # after the append: close() has seen this child, or this line sees that it was called
+            child.stop()
+        return child.decode(request, self._reader, self._timeout_seconds)
+
+
+def _pickled(transform: Transform | None) -> bytes | None:
+    if transform is None:
+        return None
+    try:
+        pickled = pickle.dumps(transform)
+    except Exception as error:
+        raise ConfigError(
+            f"the transform cannot be sent to worker processes ({error}): use workers=0, or one that can be pickled."
+        ) from None
+    if b"__main__" in pickled:
+        raise ConfigError(
+            "the transform is defined in the script itself, where worker processes cannot find it:"
+            " put it into a module, or use workers=0."
+        )
+    return pickled

@@ -1,0 +1,61 @@
+"""The process that decodes: jobs come in on its standard input, frames go out on its standard output.
+
+It ends when its input does, whatever it is doing then: no worker outlives the process that started it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import signal
+import sys
+import threading
+from typing import Any
+
+from tvrkit.errors import TvrkitError
+from tvrkit.frames.request import Decoded
+from tvrkit.frames.wire import receive, send
+
+
+def main() -> None:
+    """Serve one parent until it closes the pipe.
+
+    Messages in: first the pickled transform (bytes, or None), then (request, reader, timeout_seconds) for each job.
+    Messages out: None once the transform is there or a text that says why not; then for each job a `Decoded`, or the
+    TvrkitError that makes going on senseless.
+    """
+    # Ctrl-C reaches every process of the terminal; only the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The answers get a file of their own: what libraries print must not get between them.
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(inbox,), daemon=True).start()
+    try:
+        pickled = inbox.get()
+        transform = None if pickled is None else pickle.loads(pickled)
+        from tvrkit.frames.decode import decode
+    except Exception as error:
+        send(out, f"{type(error).__name__}: {error}")
+        return
+    send(out, None)
+    while True:
+        request, reader, timeout_seconds = inbox.get()
+        try:
+            answer: Decoded | TvrkitError = decode(request, reader, timeout_seconds, transform)
+        except TvrkitError as error:
+            answer = error
+        try:
+            send(out, answer)
+        except OSError:
+            return
+
+
+def _listen(inbox: queue.SimpleQueue[Any]) -> None:
+    # A thread of its own, because the main one may be stuck in a decoder when the parent dies.
+    while True:
+        try:
+            inbox.put(receive(sys.stdin.buffer))
+        except (EOFError, OSError):
+            os._exit(0)
