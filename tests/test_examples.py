@@ -1,0 +1,80 @@
+"""Every file of examples/ as its reader would run it."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from support import REPO, clean_environment
+from tiny import COLOURS, write_clip, write_video
+
+from tvrkit.config import ModelConfig
+
+EXAMPLES = REPO / "examples"
+
+
+def test_score(tmp_path):
+    """examples/score.py gives, best first, the scores that the model's own methods give."""
+    import tvrkit
+    from tvrkit.core import build_model, save_model
+    from tvrkit.encode import encode_frames, encode_texts, encode_videos
+    from tvrkit.frames.reader import FrameRequest
+
+    config = ModelConfig(backbone=str(write_clip(tmp_path)), pretrained=None, num_frames=4, max_words=12)
+    save_model(build_model(config), tmp_path / "model")
+    clips = [tmp_path / f"{colour} clip.mp4" for colour in ("red", "blue")]
+    for clip in clips:
+        write_video(clip, clip.name.split()[0], "left")
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "score.py", "model", *clips, broken, "--captions", "a red square", "blue"],
+        cwd=tmp_path, env=clean_environment(tmp_path), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+    model = tvrkit.load(tmp_path / "model")
+    frames = encode_frames(model, [FrameRequest(str(clip), num_frames=4) for clip in clips], workers=0)
+    videos = encode_videos(model, frames.frame_features, frames.frame_mask)
+    wanted = model.similarity(encode_texts(model, ["a red square", "blue"]), videos)
+    *rows, last = done.stdout.splitlines()
+    assert last.startswith(f"not read: {broken}: ")
+    got = [re.fullmatch(r"(-?[\d.]+)  (.*)  (.*)", row).groups() for row in rows]
+    for text, caption in enumerate(("a red square", "blue")):
+        order = wanted[text].argsort(descending=True).tolist()
+        mine = [(float(score), clip) for score, its, clip in got if its == caption]
+        assert mine == [(pytest.approx(float(wanted[text, row]), abs=6e-4), str(clips[row])) for row in order]
+
+
+@pytest.mark.slow
+def test_finetune(tmp_path):
+    """examples/finetune.sh, from clips and a CSV to an answered question."""
+    command = tmp_path / "bin/tvrkit"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tvrkit "$@"\n')
+    command.chmod(0o755)
+    with (tmp_path / "captions.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("path", "caption", "split"))
+        for number, colour in enumerate([*COLOURS] * 3):
+            split = ("train", "val", "test")[number // len(COLOURS)]
+            write_video(tmp_path / f"clips/{colour} {split}.mp4", colour, "left", seed=number)
+            rows.writerow((f"{colour} {split}.mp4", f"a {colour} square, {split}", split))
+    env = clean_environment(tmp_path)
+    env["PATH"] = f"{command.parent}{os.pathsep}{env['PATH']}"
+    done = subprocess.run(
+        [
+            EXAMPLES / "finetune.sh", "clips", "captions.csv", "a red square", "--preset", "folder",
+            "--set", f"model.backbone={write_clip(tmp_path)}", "--set", "model.pretrained=null",
+            "--set", "train.epochs=1", "--set", "train.batch_size=4",
+        ],
+        cwd=tmp_path, env=env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs/mine/run.json").is_file()
+    assert (tmp_path / "mine-model/model.safetensors").is_file()
+    assert "red test.mp4" in done.stdout
