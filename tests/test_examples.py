@@ -17,6 +17,7 @@ from tvrkit.config import ModelConfig
 EXAMPLES = REPO / "examples"
 
 
+@pytest.mark.slow
 def test_score(tmp_path):
     """examples/score.py gives, best first, the scores that the model's own methods give."""
     import tvrkit
