@@ -1,0 +1,1 @@
+"""Annotations and videos -> manifest. Nothing here knows the model or imports torch."""
