@@ -1,0 +1,1 @@
+"""Search in folders of videos: scan, encode what is new, score, show."""
