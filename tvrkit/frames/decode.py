@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from tvrkit.errors import InstallError, TvrkitError, VideoError, VideoTimeoutError
 from tvrkit.frames import av_reader, decord_reader
+from tvrkit.frames.preprocess import Transform
 from tvrkit.frames.request import Decoded, FrameRequest, check_file
-
-Transform = Callable[[Image.Image], Any]
-"""A picture to a tensor or an array, always of the same shape: open_clip's image transform, for one."""
 
 
 def decode(request: FrameRequest, reader: str, timeout_seconds: float, transform: Transform | None) -> Decoded:

@@ -8,6 +8,7 @@ killed, which is what `tvrkit.frames.reader` and `tvrkit.frames.pool` do. It has
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -19,6 +20,9 @@ from tvrkit.frames.request import FrameRequest, check_size
 from tvrkit.frames.sampling import request_timestamps
 
 Image = TypeVar("Image")
+
+# Where decord knows no time of a frame it gives an absurd one.
+_LONGEST_SECONDS = 1e7
 
 
 def import_decord() -> Any:
@@ -50,13 +54,9 @@ def read(request: FrameRequest, convert: Callable[[np.ndarray], Image]) -> Sampl
     decord = import_decord()
     try:
         video = decord.VideoReader(os.path.abspath(request.path), ctx=decord.cpu(0), num_threads=1)
-        spans = np.asarray(video.get_frame_timestamp(range(len(video))), dtype=np.float64).reshape(-1, 2)
-        if not len(spans):
+        starts, duration = _times(video)
+        if not len(starts):
             raise VideoError(request.path, "decord finds no frame in it")
-        starts = np.maximum.accumulate(spans[:, 0] - spans[0, 0])
-        duration = float(spans[:, 1].max() - spans[0, 0])
-        if not duration > 0:
-            duration = 1 / (float(video.get_avg_fps()) or 25.0)
         wanted = request_timestamps(request, duration)
         rows = np.unique(np.searchsorted(starts, wanted + 1e-6, side="right") - 1).clip(0)
         images = []
@@ -69,7 +69,19 @@ def read(request: FrameRequest, convert: Callable[[np.ndarray], Image]) -> Sampl
     return Sampled(images, starts[rows], duration)
 
 
+def _times(video: Any) -> tuple[np.ndarray, float]:
+    """When each frame starts, ascending from 0, and when the last one ends; seconds."""
+    fps = float(video.get_avg_fps())
+    frame_seconds = 1 / fps if 0 < fps < 1000 else 0.04
+    spans = np.asarray(video.get_frame_timestamp(range(len(video))), dtype=np.float64).reshape(-1, 2)
+    if not len(spans) or np.abs(spans).max() > _LONGEST_SECONDS:  # a frame of an AVI often has no time
+        starts = np.arange(len(video)) * frame_seconds
+        return starts, len(video) * frame_seconds
+    starts = np.maximum.accumulate(spans[:, 0] - spans[0, 0])
+    return starts, max(float(spans[:, 1].max() - spans[0, 0]), starts[-1] + 1e-3)
+
+
 def _words(error: Exception) -> str:
     # decord puts a time, a source line and a stack trace around its sentence.
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rpartition("] ")[2][:200]
+    return re.sub(r"^.*\.cc:\d+: ", "", lines[0])[:200]

@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from tvrkit.errors import ConfigError
 from tvrkit.frames.child import Child
-from tvrkit.frames.decode import Transform
+from tvrkit.frames.preprocess import Transform, without_torch
 from tvrkit.frames.reader import decode_here
 from tvrkit.frames.request import Decoded, FrameRequest, check_reader
 
@@ -28,8 +28,8 @@ log = logging.getLogger("tvrkit.frames")
 class DecodePool:
     """Decodes and transforms videos in worker processes. Use it in a `with` block: its end kills the processes.
 
-    A worker starts with its first video and is kept until the end of the block. With an open_clip transform a start
-    takes seconds, most of it the import of torch; without one, a fraction of a second.
+    A worker starts with its first video and is kept until the end of the block. A start takes a fraction of a
+    second, unless the transform is one that needs torch (`tvrkit.frames.preprocess`): importing that takes seconds.
 
     Args:
         workers: how many processes; 0 decodes in this one, where nothing can be killed: the time limit is then
@@ -58,8 +58,8 @@ class DecodePool:
                 "a pool needs workers >= 0, timeout_seconds > 0 and prefetch >= 1,"
                 f" not {workers}, {timeout_seconds} and {prefetch}."
             )
-        self._transform = transform
-        self._pickled = _pickled(transform) if workers else None
+        self._transform = None if transform is None else without_torch(transform)
+        self._pickled = _pickled(self._transform) if workers else None
         self._reader = reader
         self._timeout_seconds = timeout_seconds
         self._prefetch = prefetch or 4 * workers

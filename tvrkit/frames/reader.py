@@ -9,7 +9,8 @@ from contextlib import closing
 from tvrkit.errors import InstallError, VideoError, VideoTimeoutError
 from tvrkit.frames import av_reader
 from tvrkit.frames.child import Child
-from tvrkit.frames.decode import Transform, decode, second_reader_note, transformed
+from tvrkit.frames.decode import decode, second_reader_note, transformed
+from tvrkit.frames.preprocess import Transform
 from tvrkit.frames.request import (
     Decoded,
     FrameBatch,
