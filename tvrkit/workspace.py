@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from tvrkit.errors import DataError
+from tvrkit.files import whole_folder
 from tvrkit.manifest import MANIFEST_NAME
 
 RUN_FILE = "run.json"
@@ -76,6 +77,6 @@ def runs(*, unfinished: bool = False) -> list[Path]:
     found = [
         entry
         for entry in folder.iterdir()
-        if (entry / RUN_FILE).is_file() and (unfinished or (entry / "checkpoints" / "best").is_dir())
+        if (entry / RUN_FILE).is_file() and (unfinished or whole_folder(entry / "checkpoints" / "best").is_dir())
     ]
     return sorted(found, key=lambda run: ((run / RUN_FILE).stat().st_mtime_ns, run.name))

@@ -41,7 +41,7 @@ from tvrkit.train.state import (
     load_training_state,
     random_tensors,
     record_validation,
-    save_checkpoint,
+    save_last,
     under,
 )
 from tvrkit.train.step import forward, update
@@ -151,7 +151,8 @@ class _Training:
 
     def end_of_epoch(self, epoch: int, log: RunLog, bar: Bar) -> None:
         """Save, validate if that is due, and keep the best."""
-        progress, checkpoint = self.progress, self.save()
+        self.save()
+        progress = self.progress
         due = (epoch + 1) % self.config.train.eval_every_epochs == 0
         if not due and progress.step < self.plan.total:
             return
@@ -161,18 +162,18 @@ class _Training:
         if best:
             progress.best, progress.best_step = outcome.score, progress.step
         progress.validated = True
-        record_validation(checkpoint, progress, outcome.metrics, best=best)
+        record_validation(self.run, progress, outcome.metrics, best=best)
         if outcome.score is not None:
             log.write(progress.step, {"epoch": epoch, "validation": outcome.metrics})
             self.report.say(f"Step {progress.step}: {outcome.words}{', the best so far' if best else ''}.")
 
-    def save(self) -> Path:
+    def save(self) -> None:
         """Write a checkpoint to go on from."""
         tensors = random_tensors()
         tensors |= {f"optimizer/{name}": tensor for name, tensor in optimizer_tensors(self.optimizer).items()}
         tensors |= {f"objective/{name}": tensor for name, tensor in self.objective.state_dict().items()}
         about = {"tvrkit": tvrkit.__version__, "dataset": self.manifest.name, "step": self.progress.step}
-        return save_checkpoint(self.run / "checkpoints", self.model, tensors, self.progress, about)
+        save_last(self.run, self.model, tensors, self.progress, about)
 
     def stopped(self, signal_number: int) -> StoppedError:
         """What to raise when a signal came and everything is saved."""

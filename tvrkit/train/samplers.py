@@ -24,7 +24,7 @@ Unit = tuple[Pair, ...]
 
 NEIGHBOURS = 8
 """Captions in a unit of similar ones."""
-CANDIDATES = 256
+CANDIDATES = 128
 """Captions looked at for a unit, those that share its rarest words first."""
 
 
@@ -129,13 +129,13 @@ def _neighbours(
     The likeness is the cosine of the captions' idf vectors (a word counts log(N / captions that have it), once).
     A caption enters one unit only.
     """
-    words = [sorted(set(re.findall(r"\w+", records[p.video].captions[p.caption].lower()))) for p in pairs]
+    words = [set(re.findall(r"\w+", records[p.video].captions[p.caption].lower())) for p in pairs]
     holders: dict[str, list[int]] = defaultdict(list)
     for index in random.permutation(len(pairs)):
         for word in words[index]:
             holders[word].append(int(index))
-    idf = {word: math.log(len(pairs) / len(indices)) for word, indices in holders.items()}
-    norm = [math.sqrt(sum(idf[word] ** 2 for word in row)) or 1.0 for row in words]
+    weight = {word: math.log(len(pairs) / len(indices)) ** 2 for word, indices in holders.items()}
+    norm = [math.sqrt(sum(weight[word] for word in row)) or 1.0 for row in words]
     free = [True] * len(pairs)
     units = []
     for index in random.permutation(len(pairs)):
@@ -143,24 +143,32 @@ def _neighbours(
         if not free[anchor]:
             continue
         free[anchor] = False
-        unit = [anchor]
-        scores: Counter[int] = Counter()
-        for word in sorted(words[anchor], key=lambda word: (-idf[word], word)):
-            # Captions already taken leave the list here, so that it is not walked over again and again.
-            holders[word] = there = [i for i in holders[word] if free[i]]
-            for other in there[:CANDIDATES]:
-                if other in scores or len(scores) < CANDIDATES:
-                    scores[other] += idf[word] ** 2 / norm[other]
-        videos = {pairs[anchor].video}
-        for other, score in sorted(scores.items(), key=lambda item: (-item[1], item[0])):
+        candidates: dict[int, None] = {}
+        for word in sorted(words[anchor], key=lambda word: (-weight[word], word)):
+            if len(candidates) < CANDIDATES:
+                candidates.update(dict.fromkeys(_some_free(holders[word], free)))
+        likeness = {i: sum(weight[word] for word in words[i] & words[anchor]) / norm[i] for i in candidates}
+        unit, videos = [anchor], {pairs[anchor].video}
+        for other in sorted(candidates, key=lambda i: (-likeness[i], i)):
             if len(unit) == min(NEIGHBOURS, batch_size):
                 break
-            if score > 0 and pairs[other].video not in videos:
+            if likeness[other] > 0 and pairs[other].video not in videos:
                 free[other] = False
                 videos.add(pairs[other].video)
                 unit.append(other)
         units.append(tuple(pairs[i] for i in unit))
     return _spread(units, random)
+
+
+def _some_free(holders: list[int], free: list[bool]) -> list[int]:
+    """Up to `CANDIDATES` free ones from the end of a list; those that are not free leave it for good."""
+    found: list[int] = []
+    while holders and len(found) < CANDIDATES:
+        index = holders.pop()
+        if free[index]:
+            found.append(index)
+    holders.extend(reversed(found))
+    return found
 
 
 _SAMPLERS: dict[str, Callable[[Sequence[Record], list[Pair], int, np.random.Generator], list[Unit]]] = {
