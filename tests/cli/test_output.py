@@ -50,6 +50,19 @@ def test_words_go_to_stderr_and_tables_to_stdout(capsys):
     assert "\x1b" not in got.out
 
 
+def test_a_row_stays_on_its_line_in_a_file_and_folds_on_a_terminal(capsys, monkeypatch):
+    rows = [(1, "x" * 200, "0:07"), (12, "y", "10:00")]
+    monkeypatch.delenv("COLUMNS", raising=False)
+    output.print_table(("rank", "file", "best"), rows)
+    wide = capsys.readouterr().out
+    assert "x" * 200 in wide
+    assert [line.rstrip().endswith(("0:07", "10:00")) for line in wide.splitlines()[3:5]] == [True, True]
+    assert wide.splitlines()[3].startswith("    1")  # numbers to the right
+    monkeypatch.setenv("COLUMNS", "80")
+    output.print_table(("rank", "file", "best"), rows)
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
 def test_progress_in_a_log_is_a_line_now_and_then(capsys, monkeypatch):
     monkeypatch.setattr(output, "SECONDS_BETWEEN_LINES", 0.0)
     with output.progress("Encoding", total=4) as bar:

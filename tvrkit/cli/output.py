@@ -6,6 +6,9 @@ rich is loaded when it is first needed: it costs as much as the rest of a help p
 from __future__ import annotations
 
 import json
+import os
+import re
+import sys
 import time
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     console: Console
 
 SECONDS_BETWEEN_LINES = 10.0
+WIDTH_OF_A_FILE = 1000
+NUMBER = re.compile(r"[-+]?\d[\d.,:]*( ?%)?( ?(±|\+-) ?[\d.]+)?")
 
 
 def __getattr__(name: str) -> Any:
@@ -80,11 +85,14 @@ def print_table(
         box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold", header_style="bold"
     )
     for i, column in enumerate(columns):
-        numeric = any(isinstance(row[i], (int, float)) for row in rows)
+        numeric = all(row[i] is None or NUMBER.fullmatch(str(row[i])) for row in rows)
         table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text("-" if cell is None else printable(str(cell))) for cell in row))
-    (_console() if err else Console(highlight=False)).print(table)
+    # In a pipe or a file a row stays on its line, however long the names in it are.
+    stream = sys.stderr if err else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else WIDTH_OF_A_FILE
+    (_console() if err and width is None else Console(stderr=err, highlight=False, width=width)).print(table)
 
 
 class Progress:
