@@ -9,7 +9,6 @@ from torch import Tensor
 
 from tvrkit.core import RetrievalModel, TextFeatures
 from tvrkit.core.interaction import Interaction
-from tvrkit.encode import encode_texts
 from tvrkit.errors import ConfigError, ModelError
 from tvrkit.index.hits import Hit
 from tvrkit.index.scan import VideoFile
@@ -35,7 +34,8 @@ def search_text(
     """
     if not query.strip():
         raise ConfigError('the query is empty: say what to look for, as in `tvrkit query "a dog surfing"`.')
-    return _search(model.interaction, encode_texts(model, [query]), model.device, index, files, top)
+    text = model.encode_text(model.tokenize([query]).to(model.device))
+    return _search(model.interaction, text, model.device, index, files, top)
 
 
 @torch.no_grad()

@@ -6,18 +6,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from tvrkit.core import RetrievalModel, VideoFeatures
 from tvrkit.core.interaction import nearest_frames
-from tvrkit.encode import EncodedFrames, encode_videos, iter_encoded
 from tvrkit.errors import StoreError, VideoError
 from tvrkit.frames.identity import file_identity
 from tvrkit.frames.request import FrameRequest
 from tvrkit.index.scan import VideoFile
 from tvrkit.store import FeatureStore
+
+if TYPE_CHECKING:
+    from tvrkit.encode import EncodedFrames
 
 OnProgress = Callable[[int, int], None]
 _BATCH = 8  # videos encoded, and kept, at a time: what a Ctrl-C can cost
@@ -115,6 +118,8 @@ class VideoIndex:
             timeout_seconds: limit for one video.
             on_progress: called with the number of videos done and how many of those failed.
         """
+        from tvrkit.encode import iter_encoded  # brings the video readers, which an answer from the cache does without
+
         num_frames = self._model.config.num_frames
         requests = [FrameRequest(str(file.path), num_frames) for file in files]
         batches = iter_encoded(
@@ -153,6 +158,8 @@ class VideoIndex:
             yield _indexed(tuple(part), joined, torch.tensor([len(item["frame_features"]) for item in items]))
 
     def _items(self, batch: EncodedFrames, files: Sequence[VideoFile]) -> dict[str, dict[str, Tensor]]:
+        from tvrkit.encode import encode_videos
+
         features = encode_videos(self._model, batch.frame_features, batch.frame_mask)
         gain, neighbour = nearest_frames(features.frame_features, features.frame_mask)
         items = {}
