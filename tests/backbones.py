@@ -21,7 +21,12 @@ KINDS: dict[str, dict[str, Any]] = {
         "text_cfg": _TEXT,
     },
     # PE-Core's: the same text tower as a module of its own.
-    "custom": {"embed_dim": 24, "vision_cfg": _VISION, "text_cfg": {**_TEXT, "context_length": 32}, "custom_text": True},
+    "custom": {
+        "embed_dim": 24,
+        "vision_cfg": _VISION,
+        "text_cfg": {**_TEXT, "context_length": 32},
+        "custom_text": True,
+    },
     # MobileCLIP2's: every position sees every other, pads too.
     "bidirectional": {
         "embed_dim": 32,

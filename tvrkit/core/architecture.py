@@ -78,11 +78,17 @@ def build_encoder(spec: BackboneSpec, context_length: int) -> Any:
             return HFTokenizer(str(folder), context_length=context_length, tokenizer_mode=mode, **options)
         if "bpe_path" in options:
             options["bpe_path"] = str(file_of(spec, str(options["bpe_path"])))
-        return SimpleTokenizer(context_length=context_length, **options)
+        encoder = SimpleTokenizer(context_length=context_length, **options)
     except TvrkitError:
         raise
     except Exception as error:  # files of a stranger's making, read by two libraries
         raise ModelError(f"this backbone's tokenizer cannot be built: {_first_line(error)}.") from None
+    known = int(spec.text_cfg.get("vocab_size", 49408))
+    if encoder.vocab_size > known:
+        raise ModelError(
+            f"this backbone's tokenizer has {encoder.vocab_size} tokens, and its text tower knows {known} (vocab_size)."
+        )
+    return encoder
 
 
 def file_of(spec: BackboneSpec, relative: str) -> Path:

@@ -83,7 +83,7 @@ class RetrievalModel(nn.Module):
     def encode_video(self, frames: Tensor, frame_mask: Tensor) -> VideoFeatures:
         """L2-normalised frame features (V, F, D), float32, from raw ones (V, F, D) and their mask (V, F).
 
-        They are normalised after the temporal encoder, so that every similarity is one of unit vectors (arXiv 2309.11082).
+        They are normalised after the temporal encoder, so that similarities are cosines (arXiv 2309.11082).
         """
         if self.temporal is not None:
             frames = self.temporal(frames, frame_mask)
@@ -134,10 +134,17 @@ def build_model(config: ModelConfig, device: torch.device | str = "cpu") -> Retr
 
 def _start_from_text_tower(model: RetrievalModel) -> None:
     """Give the temporal encoder the text tower's first positions and blocks, where it can take them (CLIP4Clip)."""
-    blocks, positions = model.backbone.text_blocks(), model.backbone.text_positions()
-    if model.temporal is None or not blocks or positions is None or positions.shape[1] != model.backbone.dim:
+    temporal, blocks, positions = model.temporal, model.backbone.text_blocks(), model.backbone.text_positions()
+    if temporal is None or positions is None or len(blocks) < len(temporal.blocks):
         return
-    model.temporal.init_from_text_tower(positions, blocks)
+    if positions.shape[1] == model.backbone.dim and _same_make(temporal.blocks[0], blocks[0]):
+        temporal.init_from_text_tower(positions, blocks)
+
+
+def _same_make(own: nn.Module, other: nn.Module) -> bool:
+    shapes = [{name: tensor.shape for name, tensor in block.state_dict().items()} for block in (own, other)]
+    heads = [getattr(getattr(block, "attn", None), "num_heads", None) for block in (own, other)]
+    return shapes[0] == shapes[1] and heads[0] == heads[1]
 
 
 def _normalize(features: Tensor) -> Tensor:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
-from difflib import SequenceMatcher
+from dataclasses import dataclass
 
 from tvrkit.manifest import Span
 
 _PIECE = re.compile(r"\w+|\s+|[^\w\s]")
+_WINDOW = 24  # pieces to look ahead: more than cleaning rewrites in one stretch, few enough for any caption length
 
 
 def carry_spans(spans: Sequence[Span], original: str, cleaned: str) -> list[Span]:
@@ -33,22 +34,46 @@ def carry_spans(spans: Sequence[Span], original: str, cleaned: str) -> list[Span
 
 def _matching_edges(original: str, cleaned: str) -> list[tuple[int, int]]:
     """Pairs of positions that correspond, rising in both texts, from (0, 0) to the two lengths."""
-    before = [(match.start(), match.group().lower()) for match in _PIECE.finditer(original)]
-    after = [(match.start(), match.group().lower()) for match in _PIECE.finditer(cleaned)]
-    before.append((len(original), ""))
-    after.append((len(cleaned), ""))
-    # Every run of white space is one space to any cleaning.
-    matcher = SequenceMatcher(
-        None, [" " if p.isspace() else p for _, p in before], [" " if p.isspace() else p for _, p in after], False
-    )
+    before, after = _pieces(original), _pieces(cleaned)
     edges = [(0, 0)]
-    for i, j, count in matcher.get_matching_blocks():
-        for step in range(count):
-            (left, left_piece), (right, right_piece) = before[i + step], after[j + step]
-            edges.append((left, right))
-            edges.append((left + len(left_piece), right + len(right_piece)))
+    i = j = 0
+    while i < len(before) and j < len(after):
+        if before[i].text != after[j].text:
+            step = _next_match(before[i : i + _WINDOW], after[j : j + _WINDOW])
+            if step is None:
+                break
+            i, j = i + step[0], j + step[1]
+        edges.append((before[i].start, after[j].start))
+        edges.append((before[i].end, after[j].end))
+        i, j = i + 1, j + 1
     edges.append((len(original), len(cleaned)))
     return edges
+
+
+@dataclass(frozen=True)
+class _Piece:
+    text: str
+    start: int
+    end: int
+
+
+def _pieces(text: str) -> list[_Piece]:
+    # Every run of white space is one space to any cleaning, and letter case is nothing.
+    return [
+        _Piece(" " if match.group().isspace() else match.group().lower(), match.start(), match.end())
+        for match in _PIECE.finditer(text)
+    ]
+
+
+def _next_match(before: list[_Piece], after: list[_Piece]) -> tuple[int, int] | None:
+    """How far to go in both until they agree again: at a word if they do soon, else at a space or a sign."""
+    best: tuple[bool, int, int] | None = None
+    for i, left in enumerate(before):
+        for j, right in enumerate(after):
+            if left.text == right.text:
+                found = (not left.text[0].isalnum(), i + j, i)
+                best = found if best is None else min(best, found)
+    return None if best is None else (best[2], best[1] - best[2])
 
 
 def _carry(position: int, edges: list[tuple[int, int]], starts: list[int], *, after: bool) -> int:

@@ -6,6 +6,7 @@ the pickle that lists the tensors is read, by an unpickler that can build tensor
 
 from __future__ import annotations
 
+import io
 import math
 import pickle
 import zipfile
@@ -78,7 +79,7 @@ class _TensorUnpickler(pickle.Unpickler):
     """An unpickler whose only callables build tensors and containers."""
 
     def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
-        super().__init__(archive.open(f"{root}/data.pkl"))
+        super().__init__(io.BytesIO(archive.read(f"{root}/data.pkl")))
         self._archive = archive
         self._root = root
         self._storages: dict[str, Tensor] = {}
