@@ -1,0 +1,143 @@
+"""What a preparation did: how many videos and captions each split has, and what was left out, where and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from tvrkit.files import write_json
+from tvrkit.manifest import Manifest
+
+REPORT_NAME = "report.json"
+
+
+class Bar(Protocol):
+    """A job's progress."""
+
+    def advance(self, n: int = 1) -> None:
+        """`n` more are done."""
+
+    def note(self, text: str) -> None:
+        """A few words beside the bar."""
+
+
+class Watcher(Protocol):
+    """Somebody who is told how a preparation goes; the module `tvrkit.cli.output` is one."""
+
+    def progress(self, description: str, total: int | None = None) -> AbstractContextManager[Bar]:
+        """Show a job of `total` parts for as long as the context lasts."""
+
+    def say(self, text: str) -> None:
+        """One line of words."""
+
+
+class Nobody:
+    """A watcher that shows nothing."""
+
+    @contextmanager
+    def progress(self, description: str, total: int | None = None) -> Iterator[Bar]:
+        """See `Watcher`."""
+        yield self
+
+    def advance(self, n: int = 1) -> None:
+        """See `Bar`."""
+
+    def note(self, text: str) -> None:
+        """See `Bar`."""
+
+    def say(self, text: str) -> None:
+        """See `Watcher`."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that was left out: a kind to count by (`missing file`), where it stands, and the reason in words."""
+
+    kind: str
+    where: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class SplitCount:
+    """Videos and captions of one split; hours is None where durations are not known."""
+
+    videos: int
+    captions: int
+    hours: float | None
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """What a preparation did.
+
+    Attributes:
+        name: the data set.
+        manifest: where its manifest lies.
+        splits: counts, in the manifest's order.
+        new: videos that were made or examined now.
+        kept: videos that were taken over from an earlier preparation.
+        problems: what was left out.
+        notes: what a user should know and that was no problem: sentences.
+        settings: what decided the result, for the report file.
+    """
+
+    name: str
+    manifest: Path
+    splits: Mapping[str, SplitCount]
+    new: int
+    kept: int
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def problem_counts(self) -> dict[str, int]:
+        """Number of problems of each kind, in order of first appearance."""
+        return dict(Counter(problem.kind for problem in self.problems))
+
+    def examples(self, kind: str, number: int = 3) -> list[Problem]:
+        """The first few problems of a kind."""
+        return [problem for problem in self.problems if problem.kind == kind][:number]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, with each problem named."""
+        return {
+            "name": self.name,
+            "manifest": self.manifest.name,
+            "splits": {
+                split: {"videos": count.videos, "captions": count.captions, "hours": count.hours}
+                for split, count in self.splits.items()
+            },
+            "new": self.new,
+            "kept": self.kept,
+            "problem_counts": self.problem_counts(),
+            "problems": [{"kind": p.kind, "where": p.where, "reason": p.reason} for p in self.problems],
+            "notes": list(self.notes),
+            "settings": dict(self.settings),
+        }
+
+    def write(self) -> None:
+        """Write report.json beside the manifest."""
+        write_json(self.manifest.parent / REPORT_NAME, self.to_json())
+
+
+def count_splits(manifest: Manifest) -> dict[str, SplitCount]:
+    """Videos, captions and hours of each split."""
+    counts = {}
+    for split in manifest.splits():
+        records = manifest.split(split)
+        seconds = [
+            max(0.0, min(r.end_seconds or r.duration_seconds, r.duration_seconds) - (r.start_seconds or 0.0))
+            for r in records
+            if r.duration_seconds is not None
+        ]
+        hours = round(sum(seconds) / 3600, 4) if len(seconds) == len(records) else None
+        counts[split] = SplitCount(len(records), sum(len(r.captions) for r in records), hours)
+    return counts
