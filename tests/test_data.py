@@ -119,4 +119,3 @@ def test_batches_come_in_order_without_the_unreadable(tmp_path, workers):
     assert [batch and [pair.video for pair in batch.pairs] for batch in batches] == [[7, 2], None, [0, 11]]
     assert batches[0].frames.shape == (2, 4, 3, 8, 8) and batches[0].frame_mask.all()
     assert told == [str(tmp_path / "videos" / "train5.mp4")] and 5 in quarantine
-

@@ -60,15 +60,19 @@ class Batch:
 class Quarantine:
     """Videos that could not be read: each named once, counted, and written to a file of JSON lines.
 
+    What the file holds already is taken over, unless the quarantine is to be `fresh`.
+
     Raises:
         DataError: from `add`, when more than `MAX_UNREADABLE` of all `total` videos are unreadable.
     """
 
-    def __init__(self, path: Path, records: Sequence[Record]) -> None:
+    def __init__(self, path: Path, records: Sequence[Record], *, fresh: bool = False) -> None:
         self._path, self._records = path, records
         self._row_of = {record.video_id: row for row, record in enumerate(records)}
         self._rows: set[int] = set()
-        if path.is_file():
+        if fresh:
+            path.unlink(missing_ok=True)
+        elif path.is_file():
             lines = path.read_text(encoding="utf-8").splitlines()
             known = {str(json.loads(line)["video_id"]) for line in lines if line.endswith("}")}
             self._rows = {self._row_of[video_id] for video_id in known if video_id in self._row_of}

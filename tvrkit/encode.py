@@ -113,19 +113,19 @@ def iter_encoded(
     with DecodePool(workers, model.transform, reader=reader, timeout_seconds=timeout_seconds) as pool:
         answers = enumerate(pool.imap(requests))
         while batch := list(itertools.islice(answers, batch_videos)):
-            good = [(row, decoded) for row, decoded in batch if decoded.frames is not None]
+            good = [(row, d, d.frames) for row, d in batch if d.frames is not None]
             failures = {row: decoded.error for row, decoded in batch if decoded.error is not None}
             num_frames = batch[0][1].request.num_frames
             features: list[Tensor] = []
             if good:
-                pixels, mask = pad_frames([decoded.frames for _, decoded in good], num_frames)
+                pixels, mask = pad_frames([frames for _, _, frames in good], num_frames)
                 encoded = encode_pixels(model, pixels, mask)
                 features = [row[kept] for row, kept in zip(encoded, mask, strict=True)]
             yield _encoded(
-                [row for row, _ in good],
+                [row for row, _, _ in good],
                 features,
-                [torch.as_tensor(decoded.pts_seconds) for _, decoded in good],
-                [decoded.duration_seconds or 0.0 for _, decoded in good],
+                [torch.as_tensor(decoded.pts_seconds) for _, decoded, _ in good],
+                [decoded.duration_seconds or 0.0 for _, decoded, _ in good],
                 failures,
                 num_frames,
                 model.backbone.dim,
@@ -170,20 +170,20 @@ def encode_frames(
     done = len(known)
     if on_progress:
         on_progress(done, len(failures))
-    batches = iter_encoded(
-        model,
-        [requests[row] for row in todo],
-        workers=workers,
-        reader=reader,
-        timeout_seconds=timeout_seconds,
-        batch_videos=batch_videos,
-    )
-    for batch in batches if todo else ():
-        part = replace(
-            batch,
-            rows=torch.tensor([todo[int(row)] for row in batch.rows], dtype=torch.int64),
-            failures={todo[row]: error for row, error in batch.failures.items()},
+    fresh = (
+        iter_encoded(
+            model,
+            [requests[row] for row in todo],
+            workers=workers,
+            reader=reader,
+            timeout_seconds=timeout_seconds,
+            batch_videos=batch_videos,
         )
+        if todo
+        else ()
+    )
+    for batch in fresh:
+        part = _renumbered(batch, todo)
         parts.append(part)
         failures.update(part.failures)
         done += len(part) + len(part.failures)
@@ -240,13 +240,11 @@ def _encoded(
 
 def _keys(requests: Sequence[FrameRequest], fingerprint: str) -> tuple[dict[int, str], dict[int, VideoError]]:
     """Row -> key in the store, and the rows whose file cannot even be opened."""
-    keys, failures = {}, {}
+    keys: dict[int, str] = {}
+    failures: dict[int, VideoError] = {}
     for row, request in enumerate(requests):
         try:
             identity = file_identity(request.path)
-        except OSError as error:
-            failures[row] = VideoError(request.path, error.strerror or str(error))
-            continue
         except VideoError as error:
             failures[row] = error
             continue
@@ -256,7 +254,7 @@ def _keys(requests: Sequence[FrameRequest], fingerprint: str) -> tuple[dict[int,
     return keys, failures
 
 
-def _stored(store: FeatureStore, keys: dict[int, str], num_frames: int, dim: int, batch_videos: int) -> EncodedFrames:
+def _stored(store: FeatureStore, keys: dict[int, str], num_frames: int, dim: int) -> EncodedFrames:
     """What the store has of `keys`."""
     rows: list[int] = []
     features, pts, durations = [], [], []
@@ -270,6 +268,15 @@ def _stored(store: FeatureStore, keys: dict[int, str], num_frames: int, dim: int
                 pts.append(item["pts_seconds"])
                 durations.append(float(item["duration_seconds"]))
     return _encoded(rows, features, pts, durations, {}, num_frames, dim)
+
+
+def _renumbered(part: EncodedFrames, rows: Sequence[int]) -> EncodedFrames:
+    """The same with positions in a longer list of requests, of which `rows` were encoded."""
+    return replace(
+        part,
+        rows=torch.tensor([rows[int(row)] for row in part.rows], dtype=torch.int64),
+        failures={rows[row]: error for row, error in part.failures.items()},
+    )
 
 
 def _items(part: EncodedFrames, keys: dict[int, str]) -> dict[str, dict[str, Tensor]]:

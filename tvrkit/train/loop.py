@@ -30,7 +30,7 @@ from tvrkit.train.optim import (
     set_rates,
     train_mode,
 )
-from tvrkit.train.run import check_same_data, start_run
+from tvrkit.train.run import check_free, check_same_data, start_run
 from tvrkit.train.samplers import Plan
 from tvrkit.train.signals import StopSignals
 from tvrkit.train.sources import CachedFrames, DecodedFrames, Source, encode_cached
@@ -224,7 +224,7 @@ def _prepare(
     if resume:
         check_same_data(run, records)
     else:
-        config = start_run(run, config, manifest, manifest_file)
+        check_free(run)
     if config.model.key_words:
         records = with_key_words(manifest, records)
     plan = Plan(records, config)
@@ -237,7 +237,7 @@ def _prepare(
     freeze(model, config.train.freeze, learn_scale=config.loss.logit_scale == "learned")
     optimizer = make_optimizer(parameter_groups(model, {"objective": objective}, config.train), config.train)
 
-    quarantine = Quarantine(run / "quarantine.jsonl", records)
+    quarantine = Quarantine(run / "quarantine.jsonl", records, fresh=not resume)
     still = config.train.freeze in ("vision", "backbone")
     source: Source
     if still and cache:
@@ -249,8 +249,12 @@ def _prepare(
     stack.callback(source.close)
     validation = Validation(model, manifest, config, report, cache=still and cache)
 
-    # Last, so that nothing above draws from the random state that is put back.
-    progress = _restore(last_checkpoint(run), objective, optimizer, device) if resume else Progress()
+    # Last: what is wrong above leaves no run behind, and draws nothing from the random state that is put back.
+    progress = Progress()
+    if resume:
+        progress = _restore(last_checkpoint(run), objective, optimizer, device)
+    else:
+        start_run(run, config, manifest, manifest_file)
     training = _Training(
         config=config,
         run=run,

@@ -88,7 +88,7 @@ class Objective(nn.Module):
             )
         else:
             contrast = info_nce(similarity, scale, video_ids=video_ids)
-        parts = {self.config.name: contrast.detach()}
+        parts: dict[str, Tensor] = {self.config.name: contrast.detach()}
         total = contrast
         if isinstance(scale, Tensor):
             parts["logit_scale"] = scale.detach()

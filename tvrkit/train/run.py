@@ -34,16 +34,20 @@ def new_run(dataset: str, preset: str | None) -> Path:
     return path
 
 
-def start_run(run: Path, config: Config, manifest: Manifest, source: Path) -> Config:
-    """Write config.yaml and run.json; returns the config with the data set named for good.
+def check_free(run: Path) -> None:
+    """Make sure that a new run would not write over another.
 
     Raises:
-        ConfigError: there is a run in the folder already.
+        ConfigError: there is a run in the folder already that has got somewhere.
     """
-    if (run / RUN_FILE).exists():
+    if (run / "checkpoints").exists():
         raise ConfigError(
             f"there is a run in {run}: go on with it by `tvrkit train --resume {run}`, or choose another --out."
         )
+
+
+def start_run(run: Path, config: Config, manifest: Manifest, source: Path) -> None:
+    """Write config.yaml, with the data set named for good, and run.json."""
     config = replace(config, data=replace(config.data, dataset=str(source.resolve())))
     run.mkdir(parents=True, exist_ok=True)
     text = config_to_yaml(config)
@@ -60,7 +64,6 @@ def start_run(run: Path, config: Config, manifest: Manifest, source: Path) -> Co
             "tvrkit": tvrkit.__version__,
         },
     )
-    return config
 
 
 def read_run(run: Path) -> dict[str, Any]:
