@@ -83,7 +83,7 @@ def command(
     found = scan(videos, memory)
     example = _example(like, memory)
     files = [*found.files, *([example] if example else [])]
-    loaded = _load(model, videos, device)
+    loaded, source = _load(model, videos, device)
 
     from tvrkit.index.search import search_text, search_video
     from tvrkit.index.videos import VideoIndex
@@ -103,7 +103,12 @@ def command(
         raise DataError(f"none of the {len(found.files) + len(found.unreadable)} videos can answer: see above.")
     _show(hits, as_json)
     if page is not None:
-        _write_page(page, query, like, hits, found, workers=workers, reader=reader, timeout_seconds=timeout)
+        from tvrkit.index.page import write_page
+
+        title = query if query is not None else f"Like {like}"
+        summary = f"{len(hits)} of {len(found.files)} videos, best first. Model: {source}"
+        write_page(page, title, hits, summary=summary, workers=workers, reader=reader, timeout_seconds=timeout)
+        output.say(f"Page: {page}")
 
 
 def _check(query: str | None, like: Path | None, page: Path | None) -> None:
@@ -130,8 +135,8 @@ def _example(like: Path | None, memory: Path) -> VideoFile | None:
     return found.files[0]
 
 
-def _load(model: str | None, videos: Sequence[Path], device: str) -> RetrievalModel:
-    """The model that is asked for, else the newest run on real videos, else the default one."""
+def _load(model: str | None, videos: Sequence[Path], device: str) -> tuple[RetrievalModel, str]:
+    """The model that is asked for, else the newest run on real videos, else the default one; and its name."""
     from tvrkit.index.choice import SHAPES, are_shapes, dataset_of, newest_run
 
     run = newest_run() if model is None else None
@@ -150,7 +155,7 @@ def _load(model: str | None, videos: Sequence[Path], device: str) -> RetrievalMo
     only_shapes = loaded.config.backbone == SHAPES or dataset_of(Path(source)) == SHAPES
     if only_shapes and not all(are_shapes(place) for place in videos):
         output.warn("this model knows moving shapes only: on other videos its answers mean nothing.")
-    return loaded
+    return loaded, source
 
 
 def _encode(
@@ -227,34 +232,6 @@ def _show(hits: Sequence[Hit], as_json: bool) -> None:
         for hit in hits
     ]
     output.print_table(("Rank", "Score", "File", "Best at", "Length"), rows)
-
-
-def _write_page(
-    page: Path,
-    query: str | None,
-    like: Path | None,
-    hits: Sequence[Hit],
-    found: Scan,
-    *,
-    workers: int,
-    reader: str,
-    timeout_seconds: float,
-) -> None:
-    from tvrkit.index.page import write_page
-
-    title = query if query is not None else f"like {like.name}" if like else ""
-    summary = f"The best {len(hits)} of {len(found.files)} videos." if len(hits) > 1 else "One video."
-    write_page(
-        page,
-        title,
-        hits,
-        summary=summary,
-        footer="A card opens its video at the best moment. Made by tvrkit.",
-        workers=workers,
-        reader=reader,
-        timeout_seconds=timeout_seconds,
-    )
-    output.say(f"Page: {page}")
 
 
 def _one_line(path: Path) -> str:

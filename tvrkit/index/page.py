@@ -33,7 +33,6 @@ def write_page(
     hits: Sequence[Hit],
     *,
     summary: str,
-    footer: str,
     workers: int = 2,
     reader: str = "auto",
     timeout_seconds: float = 60.0,
@@ -47,7 +46,6 @@ def write_page(
         title: what was asked.
         hits: the answer.
         summary: a line below the title.
-        footer: a line at the end.
         workers: processes that read the pictures.
         reader: `auto`, `av` or `decord`.
         timeout_seconds: limit for one picture; a video that gives none gets a card without.
@@ -71,7 +69,6 @@ def write_page(
     text = template.substitute(
         title=_escape(title),
         summary=_escape(summary),
-        footer=_escape(footer),
         version=_escape(tvrkit.__version__),
         cards="\n".join(cards),
     )
