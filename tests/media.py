@@ -58,6 +58,7 @@ def make_video(
     audio_seconds: float = 0.0,
     options: dict[str, str] | None = None,
     noise: int = 0,
+    container_options: dict[str, str] | None = None,
 ) -> Path:
     """Write a video whose frame i shows the number i, in the container that the suffix names.
 
@@ -75,12 +76,13 @@ def make_video(
         audio_seconds: length of a sound track; 0 is none.
         options: of the encoder, beside those above.
         noise: amplitude of noise added to each picture, so that the file has a size like a real one.
+        container_options: of the muxer, such as `{"movflags": "faststart"}`.
     """
     path = Path(path)
     if times is None:
         times = [i / fps for i in range(num_frames)]
     random = np.random.default_rng(0)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", container_options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
         stored = numbered_frame(0, *size) if turn % 180 == 0 else np.rot90(numbered_frame(0, *size))
         stream.height, stream.width = stored.shape[:2]

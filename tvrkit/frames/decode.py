@@ -64,7 +64,7 @@ def transformed(decoded: Decoded, transform: Transform | None) -> Decoded:
 
 def second_reader_note(error: VideoError) -> str:
     """What to say when decord could read what PyAV could not."""
-    return f"{error.path}: read with decord, because with PyAV it {error.reason}"
+    return f"{error.path}: read with decord; PyAV said: {error.reason}"
 
 
 def stack(images: list[np.ndarray], path: str) -> np.ndarray:

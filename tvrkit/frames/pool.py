@@ -74,6 +74,11 @@ class DecodePool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers that have started."""
+        return [child.pid for child in self._children if child.pid is not None]
+
     def close(self) -> None:
         """Kill the workers, finished or not."""
         self._closed = True

@@ -94,9 +94,8 @@ def _second_reader(request: FrameRequest, timeout_seconds: float, error: VideoEr
     if timeout_seconds <= 0:
         return Decoded(request, error=error)
     try:
-        check_file(request.path)
         second = _in_child(request, timeout_seconds)
-    except (InstallError, VideoError):
+    except InstallError:
         return Decoded(request, error=error)
     if second.error is not None:
         return Decoded(request, error=error)
@@ -104,5 +103,9 @@ def _second_reader(request: FrameRequest, timeout_seconds: float, error: VideoEr
 
 
 def _in_child(request: FrameRequest, timeout_seconds: float) -> Decoded:
+    try:
+        check_file(request.path)
+    except VideoError as error:
+        return Decoded(request, error=error)
     with closing(Child()) as child:
         return child.decode(request, "decord", timeout_seconds)
