@@ -57,6 +57,9 @@ def cli() -> None:
     Example:
       tvrkit query "a dog surfing" --videos ./clips
     """
+    from tvrkit.cli.output import forward_log
+
+    forward_log()
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -6,6 +6,7 @@ rich is loaded when it is first needed: it costs as much as the rest of a help p
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import sys
@@ -58,6 +59,18 @@ def say(text: str) -> None:
 def warn(text: str) -> None:
     """A warning on stderr."""
     _write(f"Warning: {printable(text)}", style="yellow")
+
+
+def forward_log() -> None:
+    """Show what the library logs (a file read by the second reader, a damaged cache) as warnings of our own."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            warn(record.getMessage())
+
+    log = logging.getLogger("tvrkit")
+    if not log.handlers:
+        log.addHandler(Handler(logging.WARNING))
 
 
 def print_json(value: Any) -> None:
