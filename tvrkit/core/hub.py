@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,9 +32,10 @@ def fetch(repository: str, names: Sequence[str], *, what: str) -> Path:
     for name in names:
         if (cached := _cached(repository, name)) is not None:
             return cached
+    _check_reachable(repository, what)
     for name in names:
-        if _exists(repository, name, what):
-            return _download(repository, name, what)
+        if (downloaded := _download(repository, name, what)) is not None:
+            return downloaded
     raise WeightsUnavailableError(
         f"{what}: the repository {repository} at {_endpoint()} has no file {' or '.join(names)}; {_ways_out()}."
     )
@@ -68,30 +72,41 @@ def _known_absent(repository: str, name: str) -> bool:
     return found is not None and not isinstance(found, str)
 
 
-def _exists(repository: str, name: str, what: str) -> bool:
-    """Ask once, with a short limit: the hub's own download retries a dead connection for half a minute, silently."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.utils import EntryNotFoundError
+def _check_reachable(repository: str, what: str) -> None:
+    """Knock once, with a short limit: the hub's own client tries a dead connection for half a minute, silently."""
+    from huggingface_hub import constants
 
+    if constants.HF_HUB_OFFLINE:
+        return  # it says so itself, at once
     try:
-        get_hf_file_metadata(hf_hub_url(repository, name), timeout=_TIMEOUT_SECONDS)
-    except EntryNotFoundError:
-        return False
-    except Exception as error:  # requests, httpx or httpx2 errors, by the hub's version
-        raise _unavailable(repository, what, error) from None
-    return True
+        with urllib.request.urlopen(urllib.request.Request(_endpoint(), method="HEAD"), timeout=_TIMEOUT_SECONDS):
+            pass
+    except urllib.error.HTTPError:
+        pass  # it answers
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        # The hub's client may know certificates that Python does not: let it try.
+        if not isinstance(reason, ssl.SSLError):
+            raise _unavailable(repository, what, reason) from None
 
 
-def _download(repository: str, name: str, what: str) -> Path:
+def _download(repository: str, name: str, what: str) -> Path | None:
+    """The file, or None where the repository has none of that name."""
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils import EntryNotFoundError, LocalEntryNotFoundError
 
     try:
         return Path(hf_hub_download(repository, name, etag_timeout=_TIMEOUT_SECONDS))
-    except Exception as error:  # as above, and a full disk
+    except LocalEntryNotFoundError as error:
+        raise _unavailable(repository, what, error.__cause__ or error) from None
+    except EntryNotFoundError:
+        return None
+    except Exception as error:  # requests, httpx or httpx2 errors by the hub's version, or a full disk
         raise _unavailable(repository, what, error) from None
 
 
-def _unavailable(repository: str, what: str, error: Exception) -> WeightsUnavailableError:
+def _unavailable(repository: str, what: str, error: object) -> WeightsUnavailableError:
+    from huggingface_hub import constants
     from huggingface_hub.utils import GatedRepoError, RepositoryNotFoundError
 
     if isinstance(error, GatedRepoError):
@@ -101,6 +116,8 @@ def _unavailable(repository: str, what: str, error: Exception) -> WeightsUnavail
     else:
         lines = str(error).strip().splitlines()
         reason = (lines[0] if lines else type(error).__name__).rstrip(".")
+        if getattr(constants, "HF_HUB_OFFLINE", False):
+            reason = "HF_HUB_OFFLINE is set"
     return WeightsUnavailableError(
         f"{what} must be downloaded from {repository} at {_endpoint()}, and cannot be ({reason}); {_ways_out()}."
     )
