@@ -141,6 +141,66 @@ def test_gradient_of_one_side_does_not_need_the_other(frozen):
     torch.testing.assert_close(both[0], both[1])
 
 
+def dense_similarity(words, word_mask, a, frames, frame_mask, b, nearest):
+    """The same on the whole (T, V, W, F) tensor with autograd's own gradients."""
+    raw = torch.einsum("twd,vfd->tvwf", words, frames)
+    scores = raw.masked_fill(~(word_mask[:, None, :, None] & frame_mask[None, :, None, :]), -torch.inf)
+    best, at = scores.max(dim=3)
+    if nearest is not None:
+        gain, neighbour = (x.expand(len(words), -1, -1).gather(2, at) for x in nearest)
+        best = best + 0.5 * gain * raw.gather(3, neighbour.unsqueeze(3)).squeeze(3)
+    best = best.masked_fill(~word_mask[:, None], 0.0)
+    column = scores.amax(dim=2).masked_fill(~frame_mask[None], 0.0)
+    return 0.5 * (torch.einsum("tw,tvw->tv", a, best) + torch.einsum("vf,tvf->tv", b, column))
+
+
+@pytest.mark.parametrize("visual_attention", [False, True])
+@pytest.mark.parametrize("chunk", [1, 2**13, None])
+@pytest.mark.parametrize("frames", [3, 40])
+def test_many_tiles_equal_the_whole_tensor_with_all_gradients(visual_attention, chunk, frames):
+    text, video = random_case(seed=7, texts=37, videos=75, words=9, frames=frames, shift=0.5)
+    a, b = (pool.clone().requires_grad_() for pool in pools(text, video))
+    words = text.word_features.clone().requires_grad_()
+    frame_features = video.frame_features.clone().requires_grad_()
+    inputs = (words, text.word_mask, a, frame_features, video.frame_mask, b)
+    upstream = torch.randn(37, 75, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    results = []
+    for function in (late_interaction, dense_similarity):
+        nearest = nearest_frames(frame_features, video.frame_mask) if visual_attention else None
+        extra = {"chunk": chunk} if function is late_interaction else {}
+        scores = function(*inputs, nearest=nearest, **extra)
+        learned = torch.autograd.grad((scores * upstream).sum(), (words, frame_features, a, b))
+        # A pad's weight is no parameter of anything.
+        real = (..., ..., text.word_mask, video.frame_mask)
+        results.append([scores.detach()] + [g[m] for g, m in zip(learned, real, strict=True)])
+    for got, expected in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("width", [256, 257, 300])
+def test_more_tokens_than_a_byte_counts(width):
+    text, video = random_case(seed=13, texts=2, videos=3, words=width, frames=2)
+    a, b = pools(text, video)
+    words = text.word_features.clone().requires_grad_()
+    inputs = (words, text.word_mask, a, video.frame_features, video.frame_mask, b)
+    (got,) = torch.autograd.grad(late_interaction(*inputs).square().sum(), words)
+    (expected,) = torch.autograd.grad(dense_similarity(*inputs, None).square().sum(), words)
+    torch.testing.assert_close(got, expected)
+
+
+def test_a_broken_feature_reaches_the_loss():
+    text, video = random_case(seed=14)
+    a, b = pools(text, video)
+    frames = video.frame_features.clone()
+    frames[2, video.frame_mask[2].nonzero()[0, 0]] = math.nan
+    words = text.word_features.clone().requires_grad_()
+    nearest = nearest_frames(frames, video.frame_mask)
+    scores = late_interaction(words, text.word_mask, a, frames, video.frame_mask, b, nearest=nearest)
+    assert scores[:, 2].isnan().all() and scores[:, [0, 1, 3, 4, 5]].isfinite().all()
+    scores.sum().backward()
+    assert words.grad.isnan().any()
+
+
 # The paper's numbers: sentence ∝ (1, 1), frames (1, 0), (1, 1)/sqrt 2, (0, 1).
 HALF = 1 / math.sqrt(2)
 

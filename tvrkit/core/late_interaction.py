@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from tvrkit.core.masking import require_real, widen
-from tvrkit.core.packing import Packing, Plan
+from tvrkit.core.packing import Packing, Plan, Scratch
 
-# Word-frame similarities held at once: 4 MB stays in a CPU's cache; a GPU wants longer kernels.
-_CHUNK = {"cpu": 2**20}
+# Word-frame similarities held at once: 2 MB stays in a CPU's cache; a GPU wants longer kernels.
+_CHUNK = {"cpu": 2**19}
 _CHUNK_ELSEWHERE = 2**25
 
 
@@ -113,6 +113,7 @@ def _forward(
 ) -> Tensor:
     """All tiles; with `winners` given, remembers in it what the backward pass needs."""
     similarity = word_pool.new_empty(len(words), len(frames))
+    scratch = Scratch(word_pool)
     for v, longest in plan.videos():
         block = _frame_rows(frames[v, :longest], word_pool.dtype)
         count = v.stop - v.start
@@ -120,7 +121,8 @@ def _forward(
         if gain is not None and neighbour is not None:
             attention = (gain[v, :longest].T, neighbour[v, :longest].T)
         for t, length in plan.texts(len(block)):
-            tile = words[t, :length].to(block.dtype).flatten(0, 1) @ block.T
+            rows = words[t, :length].to(block.dtype).flatten(0, 1)
+            tile = torch.mm(rows, block.T, out=scratch.take(len(rows), len(block)))
             tile = tile.view(-1, length, longest, count)
             row, column, kept = _maxima(tile, attention, needs)
             if winners is not None and kept is not None:
@@ -140,24 +142,19 @@ def _maxima(
     tile: Tensor, attention: tuple[Tensor, Tensor] | None, needs: _Needs | None
 ) -> tuple[Tensor, Tensor, _Winners | None]:
     """r+ (t, w, v) and c (t, f, v) of a tile (t, w, f, v); without gradients no position is looked for in vain."""
-    best_word = second = None
-    if needs is None:
-        column = tile.amax(dim=1)
-        if attention is None:
-            return tile.amax(dim=2), column, None
-    else:
-        column, best_word = tile.max(dim=1)
-    row, best_frame = tile.max(dim=2)
+    row, column = tile.amax(dim=2), tile.amax(dim=1)
+    if needs is None and attention is None:
+        return row, column, None
+    best_frame, second = _first(tile, row, 2), None
     if attention is not None:
         gain, nearest = _at_best(attention, best_frame)
         second = tile.gather(2, nearest.unsqueeze(2)).squeeze(2)
         row = row.addcmul(gain, second, value=0.5)
-    if needs is None or best_word is None:
+    if needs is None:
         return row, column, None
-    small = torch.uint8 if max(tile.shape[1:3]) <= 256 else torch.int16
     kept = _Winners(
-        best_frame.to(small),
-        best_word.to(small),
+        best_frame,
+        _first(tile, column, 1),
         row if needs.word_pool else None,
         column if needs.frame_pool else None,
         second if needs.gain else None,
@@ -165,9 +162,21 @@ def _maxima(
     return row, column, kept
 
 
+def _first(tile: Tensor, best: Tensor, dim: int) -> Tensor:
+    """Where along `dim` the maximum stands first, uint8 or int16; `max` would look for it two to four times longer.
+
+    A NaN is found nowhere and counts as last, so that it reaches the loss instead of an index error.
+    """
+    last = tile.shape[dim] - 1
+    small = torch.uint8 if last < 256 else torch.int16
+    shape = [-1 if d == dim else 1 for d in range(4)]
+    to_go = torch.arange(last, -1, -1, dtype=small, device=tile.device).view(shape)
+    return last - (tile == best.unsqueeze(dim)).to(small).mul_(to_go).amax(dim=dim)
+
+
 def _at_best(attention: tuple[Tensor, Tensor], best_frame: Tensor) -> tuple[Tensor, Tensor]:
     """Values of g and nb (f, v) at each word's best frame, (t, w, v)."""
-    at = best_frame.flatten(0, 1)
+    at = best_frame.flatten(0, 1).long()
     gain, neighbour = (values.gather(0, at).view(best_frame.shape) for values in attention)
     return gain, neighbour
 
@@ -206,24 +215,25 @@ def _backward(
     d_frames = torch.zeros_like(frames, dtype=word_pool.dtype)
     d_word_pool, d_frame_pool = torch.zeros_like(word_pool), torch.zeros_like(frame_pool)
     d_gain = None if gain is None else torch.zeros_like(gain)
-    remembered = iter(winners)
+    remembered, scratch = iter(winners), Scratch(word_pool)
     for v, longest in plan.videos():
         block, count = _frame_rows(frames[v, :longest], word_pool.dtype), v.stop - v.start
         d_block = torch.zeros_like(block)
         for t, length in plan.texts(len(block)):
             won, score = next(remembered), upstream[t, v]
-            best = won.best_frame.long()
             by_word = score[:, None] * word_pool[t, :length, None]  # (t, w, v)
             by_frame = score[:, None] * frame_pool[v, :longest].T  # (t, f, v)
-            tile = score.new_zeros(len(score), length, longest, count)
-            tile.scatter_(2, best.unsqueeze(2), by_word.unsqueeze(2))
+            tile = scratch.take(len(score) * length, len(block)).zero_().view(-1, length, longest, count)
+            tile.scatter_(2, won.best_frame.long().unsqueeze(2), by_word.unsqueeze(2))
             tile.scatter_add_(1, won.best_word.long().unsqueeze(1), by_frame.unsqueeze(1))
             if gain is not None and d_gain is not None:
-                at_best, nearest = _at_best((gain[v, :longest].T, neighbour[v, :longest].T), best)
+                at_best, nearest = _at_best((gain[v, :longest].T, neighbour[v, :longest].T), won.best_frame)
                 tile.scatter_add_(2, nearest.unsqueeze(2), (0.5 * at_best * by_word).unsqueeze(2))
                 if won.second is not None:
                     shares = (0.5 * by_word * won.second).flatten(0, 1)
-                    d_gain[v, :longest] += score.new_zeros(longest, count).scatter_add_(0, best.flatten(0, 1), shares).T
+                    d_gain[v, :longest] += (
+                        score.new_zeros(longest, count).scatter_add_(0, won.best_frame.long().flatten(0, 1), shares).T
+                    )
             flat = tile.view(-1, len(block))
             if needs.words:
                 d_words[t, :length] += (flat @ block).view(-1, length, words.shape[-1])

@@ -1,0 +1,83 @@
+"""TPM-CL on matched pairs, O(B), against all B x B pairs of which only the diagonal is used.
+
+The all-pairs form is our own module called for every text with every video, in blocks, as the authors' code does it;
+forward and backward. `python benchmarks/partial.py [--small]`
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from timing import alternate, peak_bytes
+from torch.nn.functional import normalize
+
+from tvrkit.core.features import TextFeatures, VideoFeatures
+from tvrkit.core.partial import PartialOrders, TripletPartial
+from tvrkit.losses import triplet_partial_margin
+
+WORDS, FRAMES, BLOCK = 32, 12, 8
+
+
+def make_batch(size: int, dim: int) -> tuple[TextFeatures, VideoFeatures]:
+    generator = torch.Generator().manual_seed(0)
+
+    def unit(*shape: int) -> torch.Tensor:
+        return normalize(torch.randn(*shape, generator=generator), dim=-1).requires_grad_()
+
+    mask = torch.ones(size, WORDS, dtype=torch.bool)
+    return (
+        TextFeatures(unit(size, dim), unit(size, WORDS, dim), mask, mask.float()),
+        VideoFeatures(unit(size, FRAMES, dim), torch.ones(size, FRAMES, dtype=torch.bool)),
+    )
+
+
+def all_pairs(model: TripletPartial, text: TextFeatures, video: VideoFeatures) -> PartialOrders:
+    """Orders of every text with every video, (3, B, B), and their diagonal."""
+    size = len(text)
+    rows = []
+    for start in range(0, size, BLOCK):
+        block = torch.arange(start, min(start + BLOCK, size))
+        texts = block.repeat_interleave(size)
+        rows.append(model(text[texts], video[torch.arange(size).repeat(len(block))]))
+    diagonal = [
+        torch.cat([getattr(row, name).view(3, -1, size) for row in rows], dim=1).diagonal(dim1=1, dim2=2)
+        for name in ("positive", "negative", "valid")
+    ]
+    return PartialOrders(*diagonal)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--small", action="store_true", help="seconds instead of minutes")
+    small = parser.parse_args().small
+    sizes, dim, rounds = ((4, 8), 64, 2) if small else ((16, 32, 64, 128), 512, 3)
+    torch.manual_seed(0)
+    model = TripletPartial(dim, FRAMES, WORDS)
+    print(f"D {dim}, {FRAMES} frames, {WORDS} words, forward + backward, {torch.get_num_threads()} thread(s)")
+    print(f"{'B':>4} {'pairs':>9} {'all pairs':>11} {'ratio':>7} {'memory':>19}")
+    for size in sizes:
+        text, video = make_batch(size, dim)
+
+        def step(orders: PartialOrders) -> torch.Tensor:
+            loss = triplet_partial_margin(orders.positive, orders.negative, orders.valid, 0.1)
+            loss.backward()
+            return loss.detach()
+
+        def ours(text: TextFeatures = text, video: VideoFeatures = video) -> torch.Tensor:
+            return step(model(text, video))
+
+        def theirs(text: TextFeatures = text, video: VideoFeatures = video) -> torch.Tensor:
+            return step(all_pairs(model, text, video))
+
+        torch.testing.assert_close(ours(), theirs())
+        times = alternate({"ours": ours, "theirs": theirs}, rounds)
+        memory = peak_bytes(ours) / 2**20, peak_bytes(theirs) / 2**20
+        print(
+            f"{size:>4} {1e3 * times['ours']:>6.0f} ms {1e3 * times['theirs']:>8.0f} ms"
+            f" {times['theirs'] / times['ours']:>7.1f} {memory[0]:>6.0f} of {memory[1]:>6.0f} MB"
+        )
+
+
+if __name__ == "__main__":
+    main()
