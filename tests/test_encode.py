@@ -119,7 +119,7 @@ def test_another_tower_another_request_or_another_file_never_meets_old_features(
         assert float(part.pts_seconds.nan_to_num().max()) < 0.4
 
 
-def test_texts_and_videos_do_not_depend_on_the_batch(world):
+def test_texts_do_not_depend_on_the_batch(world):
     manifest, model = world
     captions = [caption for record in manifest.records for caption in record.captions]
     whole = encode_texts(model, captions)
@@ -128,6 +128,10 @@ def test_texts_and_videos_do_not_depend_on_the_batch(world):
     mask = whole.word_mask
     torch.testing.assert_close(parts.word_features[mask], whole.word_features[mask])
     assert not whole.text_features.requires_grad
+
+
+def test_videos_do_not_depend_on_the_batch(world):
+    manifest, model = world
     encoded = encode_frames(model, requests(manifest), workers=0)
     videos = encode_videos(model, encoded.frame_features, encoded.frame_mask)
     one_by_one = encode_videos(model, encoded.frame_features, encoded.frame_mask, batch_size=1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from tvrkit.frames.pool import DecodePool
 from tvrkit.frames.reader import FrameRequest
 from tvrkit.manifest import Span
 from tvrkit.store import FeatureStore
+from tvrkit.workspace import cache_folder
 
 OnProgress = Callable[[int, int], None]
 
@@ -83,7 +85,8 @@ def encode_videos(model: RetrievalModel, frames: Tensor, frame_mask: Tensor, bat
     with _evaluating(model):
         for start in range(0, len(frames), batch_size):
             rows = slice(start, start + batch_size)
-            parts.append(model.encode_video(frames[rows].to(model.device), frame_mask[rows].to(model.device)).to("cpu"))
+            part = model.encode_video(frames[rows].to(model.device), frame_mask[rows].to(model.device))
+            parts.append(part.to("cpu"))
     return concatenate(parts)
 
 
@@ -303,6 +306,11 @@ def _join(parts: Sequence[EncodedFrames], failures: dict[int, VideoError]) -> En
         duration_seconds=torch.cat([part.duration_seconds for part in parts])[order],
         failures=dict(sorted(failures.items())),
     )
+
+
+def frame_cache(model: RetrievalModel) -> Path:
+    """Folder where commands keep the frame features of a vision tower; deleting it costs time only."""
+    return cache_folder() / "frames" / model.vision_fingerprint()[:16]
 
 
 class _evaluating:

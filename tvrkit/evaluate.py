@@ -6,6 +6,7 @@ result is the same.
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from tvrkit.config import ModelConfig
 from tvrkit.core.features import TextFeatures, VideoFeatures
 from tvrkit.core.model import RetrievalModel
 from tvrkit.data import frame_request, pairs_of, with_key_words
-from tvrkit.encode import EncodedFrames, OnProgress, encode_frames, encode_texts, encode_videos
+from tvrkit.encode import EncodedFrames, OnProgress, encode_frames, encode_texts
 from tvrkit.errors import DataError
 from tvrkit.manifest import Manifest, Record
 from tvrkit.metrics import RetrievalMetrics, text_to_video_metrics, video_to_text_metrics
@@ -263,17 +264,44 @@ def zero_shot_config(config: ModelConfig) -> ModelConfig:
 
 
 @torch.no_grad()
-def similarity_matrix(model: RetrievalModel, text: TextFeatures, video: VideoFeatures, chunk: int = 256) -> Tensor:
-    """Similarity (T, V) float32 of all captions and all videos, on the CPU, computed `chunk` by `chunk`."""
-    rows = []
-    for start in range(0, len(text), chunk):
-        some = text[start : start + chunk].to(model.device)
-        columns = [
-            model.similarity(some, video[first : first + chunk].to(model.device)).float().cpu()
-            for first in range(0, len(video), chunk)
+def similarity_matrix(
+    model: RetrievalModel, text: TextFeatures, frames: Tensor, frame_mask: Tensor, chunk: int = 256
+) -> Tensor:
+    """Similarity (T, V) float32 of all captions and all videos, on the CPU.
+
+    Everything behind the towers is computed in float64 and rounded once, at the end. In float32 the last bits depend on
+    how many captions and videos are computed together, and with them who wins a close race, and whether two copies of
+    one video tie.
+
+    Args:
+        model: its temporal encoder and interaction are used, as copies in float64.
+        text: of T captions.
+        frames: (V, F, D) raw frame features.
+        frame_mask: (V, F) bool.
+        chunk: captions and videos at a time.
+    """
+    # The towers stay shared: they are large, and not used here.
+    exact = copy.deepcopy(model, {id(model.backbone): model.backbone})
+    device = model.device if model.device.type != "mps" else torch.device("cpu")  # which has no float64
+    for part in (exact.temporal, exact.interaction):
+        if part is not None:
+            part.eval().double().to(device)
+    columns = []
+    for first in range(0, len(frames), chunk):
+        some = slice(first, first + chunk)
+        mask = frame_mask[some].to(device)
+        encoded = exact.encode_video(frames[some].to(device).double(), mask)
+        video = VideoFeatures(encoded.frame_features.double(), mask)
+        rows = [
+            exact.similarity(_double(text[start : start + chunk].to(device)), video).float().cpu()
+            for start in range(0, len(text), chunk)
         ]
-        rows.append(torch.cat(columns, dim=1))
-    return torch.cat(rows)
+        columns.append(torch.cat(rows))
+    return torch.cat(columns, dim=1)
+
+
+def _double(text: TextFeatures) -> TextFeatures:
+    return replace(text, text_features=text.text_features.double(), word_features=text.word_features.double())
 
 
 def _compare(
@@ -284,10 +312,14 @@ def _compare(
         records = with_key_words(manifest, records)
     pairs = pairs_of(records)
     captions = [records[pair.video].captions[pair.caption] for pair in pairs]
+    # A caption that several videos share is encoded once, so that it scores the same for each.
+    place_of = {caption: place for place, caption in enumerate(dict.fromkeys(captions))}
     key_words = None
     if model.config.key_words:
-        key_words = [(records[pair.video].key_words or ())[pair.caption] for pair in pairs]
-    text = encode_texts(model, captions, key_words)
-    video = encode_videos(model, encoded.frame_features, encoded.frame_mask)
-    video_of_text = torch.tensor([pair.video for pair in pairs], dtype=torch.int64)
-    return similarity_matrix(model, text, video, chunk), video_of_text
+        spans = {c: (records[p.video].key_words or ())[p.caption] for c, p in zip(captions, pairs, strict=True)}
+        key_words = [spans[caption] for caption in place_of]
+    unique = similarity_matrix(
+        model, encode_texts(model, list(place_of), key_words), encoded.frame_features, encoded.frame_mask, chunk
+    )
+    similarity = unique[torch.tensor([place_of[caption] for caption in captions])]
+    return similarity, torch.tensor([pair.video for pair in pairs], dtype=torch.int64)

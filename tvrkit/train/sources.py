@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -12,13 +11,12 @@ from torch import Tensor
 from tvrkit.config import Config
 from tvrkit.core.model import RetrievalModel
 from tvrkit.data import Batch, Pair, Quarantine, decoded_batches, frame_request, pair_seed
-from tvrkit.encode import EncodedFrames, encode_frames, encode_pixels
+from tvrkit.encode import EncodedFrames, encode_frames, encode_pixels, frame_cache
 from tvrkit.errors import VideoError
 from tvrkit.frames.pool import DecodePool
 from tvrkit.manifest import Manifest, Record
 from tvrkit.store import FeatureStore
 from tvrkit.train.log import Reporter
-from tvrkit.workspace import cache_folder
 
 
 class Source(Protocol):
@@ -144,11 +142,6 @@ def encode_cached(
             on_progress=advance,
             store=store,
         )
-
-
-def frame_cache(model: RetrievalModel) -> Path:
-    """Folder of the cached frame features of a vision tower; deleting it costs time only."""
-    return cache_folder() / "frames" / model.vision_fingerprint()[:16]
 
 
 def tell_unreadable(error: VideoError, quarantine: Quarantine, report: Reporter) -> None:
