@@ -1,4 +1,4 @@
-"""Make the starting weights of the built-in benchmark anew: python examples/pretrain_shapes.py OUT
+"""Make the starting weights of the built-in benchmark anew: `python examples/pretrain_shapes.py OUT`.
 
 A tiny CLIP (1.6 million parameters) learns from stills what shapes look like, how many, how large, of which colour and
 where they are. It sees no video, no motion and no order of events, and no still out of any clip of the benchmark: each
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from tvrkit.core.backbone import Backbone, build_backbone
@@ -25,8 +25,7 @@ from tvrkit.prepare.shapes_events import COLOURS, COUNTS, PLURALS, SHAPES, SIZES
 from tvrkit.prepare.shapes_render import SIDE, render_still
 
 CONTEXT_LENGTH = 20
-MERGES = 115
-MAX_WORDS = 14  # tokens of the longest caption of a still
+MAX_WORDS = 11  # tokens of the longest caption of a still
 REACH = 13.0  # pixels: how far from the middle a still's shapes may lie, along either axis
 MIDDLE = 4.0  # pixels: what counts as the middle
 
@@ -42,7 +41,7 @@ def main() -> None:
     options = parser.parse_args()
 
     options.out.mkdir(parents=True, exist_ok=True)
-    merges = learn_merges([*(c for clip in plan_clips() for c in clip.captions), *all_still_captions()], MERGES)
+    merges = learn_merges([*(c for clip in plan_clips() for c in clip.captions), *all_still_captions()])
     write_merges(merges, options.out / "bpe.txt.gz")
     (options.out / "open_clip_config.json").write_text(json.dumps(backbone_config(len(merges)), indent=2) + "\n")
 
@@ -50,7 +49,7 @@ def main() -> None:
     backbone = build_backbone(str(options.out / "open_clip_config.json"), None, max_words=MAX_WORDS)
     train(backbone, options.steps, options.batch_size, options.lr, options.seed)
     weights = {name: value.half().contiguous() for name, value in backbone.clip.state_dict().items()}
-    save_file(weights, options.out / "model.safetensors", metadata={"format": "pt"})
+    (options.out / "model.safetensors").write_bytes(save(weights, metadata={"format": "pt"}))
 
 
 def backbone_config(merges: int) -> dict:
@@ -144,18 +143,16 @@ def all_still_captions() -> list[str]:
     return [still_caption(event, place, rng) for event in events for place in places]
 
 
-def learn_merges(captions: list[str], number: int) -> list[tuple[str, str]]:
-    """Byte pair encoding: join the most frequent pair of neighbours within words, `number` times."""
+def learn_merges(captions: list[str]) -> list[tuple[str, str]]:
+    """Byte pair encoding: join the most frequent pair of neighbours within words, until each word is one token."""
     counts = Counter(word for caption in captions for word in caption.split())
     words = {word: [*word[:-1], word[-1] + "</w>"] for word in counts}
     merges: list[tuple[str, str]] = []
-    while len(merges) < number:
+    while any(len(pieces) > 1 for pieces in words.values()):
         pairs: Counter[tuple[str, str]] = Counter()
         for word, pieces in words.items():
             for pair in zip(pieces, pieces[1:], strict=False):
                 pairs[pair] += counts[word]
-        if not pairs:
-            break
         best = max(pairs, key=lambda pair: (pairs[pair], pair))
         merges.append(best)
         for word, pieces in words.items():
