@@ -17,7 +17,7 @@ from tvrkit.config import ModelConfig, config_from_dict, config_to_dict
 from tvrkit.core.architecture import build_clip, file_of
 from tvrkit.core.backbone import Backbone
 from tvrkit.core.model import RetrievalModel, build_model
-from tvrkit.core.spec import CONFIG_NAME, find_spec, is_known, pretrained_tags, read_spec
+from tvrkit.core.spec import CONFIG_NAME, find_spec, is_known, nearest_backbones, pretrained_tags, read_spec
 from tvrkit.core.weights import check_match, read_weights
 from tvrkit.errors import CheckpointError, ConfigError, ModelError
 from tvrkit.files import atomic_folder, whole_folder, write_json, write_text
@@ -112,10 +112,9 @@ def zero_shot_config(name: str) -> ModelConfig:
         ModelError: an unknown name or tag, or a name whose tag must be chosen.
     """
     backbone, _, tag = (name, "", "") if is_known(name) else name.rpartition("/")
-    if not backbone or not is_known(backbone):
-        if Path(name).is_absolute() or name.startswith(".") or not backbone:
-            find_spec(name)  # raises, with the nearest names
-        raise ModelError(f"{name!r} is neither a folder with a model nor an open_clip name/tag.")
+    if not is_known(backbone):
+        near = "" if name.startswith((".", "/", "~")) else nearest_backbones(backbone or name)
+        raise ModelError(f"{name!r} is neither a folder with a model nor an open_clip name/tag{near}.")
     tags = pretrained_tags(backbone)
     if not tag:
         if len(tags) != 1 and "openai" not in tags:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,10 +61,10 @@ def find_spec(backbone: str, pretrained: str | None = None) -> BackboneSpec:
     name = open_clip_name(backbone)
     if not is_known(backbone):
         raise ModelError(
-            f"there is no backbone {backbone!r}{_nearest(name, [*open_clip.list_models(), SHAPES])} (one of your own is"
-            f" the path of its {CONFIG_NAME})."
+            f"there is no backbone {backbone!r}{nearest_backbones(backbone)} (one of your own is the path of its"
+            f" {CONFIG_NAME})."
         )
-    spec = BackboneSpec(open_clip.get_model_config(name), {})
+    spec = BackboneSpec(deepcopy(open_clip.get_model_config(name)), {})
     tag = _tag_config(name, pretrained)
     if tag is None:
         return spec
@@ -119,6 +120,13 @@ def is_known(backbone: str) -> bool:
     import open_clip
 
     return backbone == SHAPES or open_clip_name(backbone) in open_clip.list_models()
+
+
+def nearest_backbones(word: str) -> str:
+    """The end of a sentence that names the known backbones nearest to a word; empty where none is near."""
+    import open_clip
+
+    return _nearest(open_clip_name(word), [*open_clip.list_models(), SHAPES])
 
 
 def is_local(backbone: str) -> bool:
@@ -181,5 +189,5 @@ def _nearest(word: str, known: Sequence[str]) -> str:
     if len(known) <= 8:
         return f"; it has {', '.join(known)}"
     lowered = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), list(lowered), n=3, cutoff=0.4)
+    close = difflib.get_close_matches(word.lower(), list(lowered), n=3, cutoff=0.6)
     return f"; the nearest are {', '.join(lowered[name] for name in close)}" if close else ""
