@@ -1,0 +1,63 @@
+"""`tvrkit export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tvrkit.cli import output
+from tvrkit.cli.options import json_option
+from tvrkit.errors import ConfigError
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where to write it; an earlier export there is replaced.  [default: exports/ and the run's name]",
+)
+@click.option("--half", is_flag=True, help="Store weights as float16: half the size, scores a little different.")
+@json_option
+def command(run: str | None, out: Path | None, half: bool, as_json: bool) -> None:
+    """Write a trained model as one folder that loads anywhere.
+
+    Takes the best checkpoint of RUN, of the newest run if none is named. The folder holds the weights, the config, the
+    tokenizer, the measured numbers and a model card; it goes wherever --model is asked for, and into tvrkit.load().
+
+    \b
+    Example:
+      tvrkit export --out my-model
+    """
+    from tvrkit.export.folder import export
+
+    source = _choose_run(run)
+    done = export(source, out or Path("exports") / source.resolve().name, half=half)
+    output.say(f"Model: {done.checkpoint}")
+    if done.measured:
+        output.say(f"Measured on: {', '.join(' '.join(pair) for pair in done.measured)}")
+    else:
+        output.say("Not evaluated yet: `tvrkit eval` and another export bring numbers into its model card.")
+    output.say(f"Written: {done.folder} ({done.size_bytes / 1e6:.1f} MB); load it with tvrkit.load or --model.")
+    if as_json:
+        output.print_json(
+            {"folder": str(done.folder), "checkpoint": str(done.checkpoint), "size_bytes": done.size_bytes}
+        )
+    else:
+        click.echo(done.folder)
+
+
+def _choose_run(run: str | None) -> Path:
+    from tvrkit.workspace import runs, runs_folder
+
+    if run is not None:
+        for folder in (Path(run), runs_folder() / run):
+            if folder.is_dir():
+                return folder
+        raise ConfigError(f"there is no run {run!r}, neither here nor in {runs_folder()}.")
+    there = runs()
+    if not there:
+        raise ConfigError(f"there is no run in {runs_folder()} to export: train one with `tvrkit train`.")
+    return there[-1]
