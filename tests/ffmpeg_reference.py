@@ -34,6 +34,7 @@ class Reference:
         return float(gaps[min(index, len(gaps) - 1)]) if len(gaps) else 1.0
 
 
+@functools.cache
 def every_frame(path: Path, width: int, height: int) -> Reference:
     """Decode a whole file, upright, with times counted as ffmpeg counts them."""
     done = _ffmpeg(

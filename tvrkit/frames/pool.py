@@ -18,7 +18,7 @@ from tvrkit.errors import ConfigError
 from tvrkit.frames.child import Child
 from tvrkit.frames.preprocess import Transform, without_torch
 from tvrkit.frames.reader import decode_here
-from tvrkit.frames.request import Decoded, FrameRequest, check_reader
+from tvrkit.frames.request import Decoded, FrameRequest, check_settings
 
 __all__ = ["DecodePool", "Decoded"]
 
@@ -52,12 +52,9 @@ class DecodePool:
         timeout_seconds: float = 60.0,
         prefetch: int | None = None,
     ) -> None:
-        check_reader(reader)
-        if workers < 0 or timeout_seconds <= 0 or (prefetch is not None and prefetch < 1):
-            raise ConfigError(
-                "a pool needs workers >= 0, timeout_seconds > 0 and prefetch >= 1,"
-                f" not {workers}, {timeout_seconds} and {prefetch}."
-            )
+        check_settings(reader, timeout_seconds)
+        if workers < 0 or (prefetch is not None and prefetch < 1):
+            raise ConfigError(f"a pool needs workers >= 0 and prefetch >= 1, not {workers} and {prefetch}.")
         self._transform = None if transform is None else without_torch(transform)
         self._pickled = _pickled(self._transform) if workers else None
         self._reader = reader

@@ -44,9 +44,14 @@ class PlainTransform:
         image = self._resized(image)
         if self.crop is not None:
             image = _centre(image, *self.crop)
-        pixels = np.asarray(image, np.float32).transpose(2, 0, 1) / np.float32(255)
-        mean, std = (np.array(three, np.float32)[:, None, None] for three in (self.mean, self.std))
-        return np.ascontiguousarray((pixels - mean) / std)
+        pixels = np.asarray(image)
+        # A colour has 256 values: the arithmetic is done once for each of them, and looked up for each pixel.
+        values = np.arange(256, dtype=np.float32) / np.float32(255)
+        normalised = np.empty((3, *pixels.shape[:2]), np.float32)
+        for colour, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
+            table = (values - np.float32(mean)) / np.float32(std)
+            np.take(table, pixels[..., colour], out=normalised[colour], mode="clip")
+        return normalised
 
     def _resized(self, image: Image.Image) -> Image.Image:
         if not isinstance(self.size, int):

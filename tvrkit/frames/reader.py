@@ -17,7 +17,7 @@ from tvrkit.frames.request import (
     FrameRequest,
     VideoInfo,
     check_file,
-    check_reader,
+    check_settings,
 )
 
 __all__ = ["FrameBatch", "FrameRequest", "VideoInfo", "decode_here", "probe", "read_frames"]
@@ -78,7 +78,7 @@ def decode_here(
         ConfigError: the reader or the sampling does not exist.
         InstallError: decord was asked for and is not installed.
     """
-    check_reader(reader)
+    check_settings(reader, timeout_seconds)
     if reader == "decord":
         return transformed(_in_child(request, timeout_seconds), transform)
     start = time.monotonic()

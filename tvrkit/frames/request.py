@@ -109,14 +109,16 @@ class Decoded:
     note: str | None = None
 
 
-def check_reader(reader: str) -> None:
-    """Refuse a reader that does not exist.
+def check_settings(reader: str, timeout_seconds: float) -> None:
+    """Refuse a reader that does not exist and a time limit that is none.
 
     Raises:
-        ConfigError: with the names of those that do.
+        ConfigError: with what there is.
     """
     if reader not in READERS:
         raise ConfigError(f"reader must be one of {', '.join(READERS)}, not {reader!r}.")
+    if not 0 < timeout_seconds <= 1e6:
+        raise ConfigError(f"timeout_seconds must be above 0 and at most a million, not {timeout_seconds}.")
 
 
 def check_file(path: str) -> None:
