@@ -1,0 +1,142 @@
+"""The page in a real browser: every picture shows, nothing is fetched, no name runs as a script."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socketserver
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from media import make_video
+from PIL import Image
+
+from tvrkit.index.hits import Hit
+from tvrkit.index.page import write_page
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    " --disable-component-update --disable-sync --disable-extensions --hide-scrollbars --enable-logging=stderr"
+).split()
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome")]
+
+NAMES = [
+    "<script>document.title=1;fetch('http:a.example').mp4",
+    '"><img src=x onerror="document.title=2">.mp4',
+    "a very long name with 🏄 and 犬 that has to be wrapped because no phone is as wide, not even sideways.mp4",
+    os.fsdecode(b"bytes \xff.mp4"),
+    "javascript:document.title=3.mp4",
+]
+
+
+class _Proxy(socketserver.ThreadingTCPServer):
+    """Notes who asks for what, and gives nothing."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        proxy = self
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                proxy.asked.append(self.rfile.readline().decode("latin-1").strip())
+
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+@pytest.fixture
+def proxy() -> Iterator[_Proxy]:
+    with _Proxy() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page")
+    video = make_video(folder / "v.mp4", num_frames=50, size=(320, 240))
+    hits = []
+    for i, name in enumerate(NAMES):
+        shutil.copyfile(video, folder / name)
+        hits.append(Hit(i + 1, 0.5 - i / 20, folder / name, i / 4, 2.0))
+    title = "</title><script>document.title=4</script> a dog"
+    write_page(folder / "out.html", title, hits, summary="<i>best</i>", workers=0)
+    return folder / "out.html"
+
+
+def browse(page: Path, profile: Path, proxy: _Proxy, *flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            str(BROWSER),
+            *FLAGS,
+            f"--user-data-dir={profile}",
+            f"--proxy-server=127.0.0.1:{proxy.server_address[1]}",
+            *flags,
+            page.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+        check=True,
+    )
+
+
+def test_nothing_runs_and_nothing_is_fetched(page: Path, tmp_path: Path, proxy: _Proxy) -> None:
+    done = browse(page, tmp_path / "profile", proxy, "--dump-dom", "--virtual-time-budget=3000")
+    title = re.search(r"<title>(.*?)</title>", done.stdout, re.S)
+    assert title and title[1] == "&lt;/title&gt;&lt;script&gt;document.title=4&lt;/script&gt; a dog"
+    assert "<script" not in done.stdout and done.stdout.count("<img ") == len(NAMES)
+    assert "CONSOLE" not in done.stderr, done.stderr
+    # Chrome itself asks its maker for the time and for updates, whatever page it shows, or connects and asks nothing.
+    assert [line for line in proxy.asked if line and "google" not in line] == []
+
+
+def test_the_proxy_would_have_noticed(tmp_path: Path, proxy: _Proxy) -> None:
+    page = tmp_path / "bad.html"
+    page.write_text('<img src="http://a.example/x.png"><script>console.error("seen")</script>')
+    done = browse(page, tmp_path / "profile", proxy, "--dump-dom", "--virtual-time-budget=3000")
+    assert any("http://a.example/x.png" in line for line in proxy.asked)
+    assert "CONSOLE" in done.stderr and "seen" in done.stderr
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1200, False), (390, True)])
+def test_it_looks_as_it_should(page: Path, tmp_path: Path, proxy: _Proxy, width: int, dark: bool) -> None:
+    shot = tmp_path / "shot.png"
+    # Headless Chromium is at least 500 wide: a narrow page is tried in a frame.
+    target = page
+    if width < 500:
+        target = page.with_name("phone.html")
+        target.write_text(
+            f'<body style="margin:0"><iframe src="out.html" style="width:{width}px;height:2000px;border:0">', "utf-8"
+        )
+    scheme = ["--blink-settings=preferredColorScheme=0"] if dark else ["--blink-settings=preferredColorScheme=1"]
+    browse(
+        target, tmp_path / "profile", proxy, f"--window-size={max(width, 500)},2000", f"--screenshot={shot}", *scheme
+    )
+    image = np.asarray(Image.open(shot).convert("RGB")).astype(int)[:, :width]
+    background = image[2, 2]
+    assert (background.max() < 60) == dark
+    # The red corner block of each video's frames: its area says that all five pictures show, whole and undistorted, in
+    # boxes of 16:9 (the cards have a border of 1, between them are 16 pixels).
+    red = (np.abs(image - (230, 20, 20)).max(axis=2) < 60).sum()
+    columns, margin = (1, 12) if width < 500 else (3, 36)
+    height = ((width - 2 * margin - 16 * (columns - 1)) / columns - 2) * 9 / 16
+    assert red == pytest.approx(len(NAMES) * (height / 4) * (height * 4 / 3 / 4), rel=0.1)
+    if width < 500:
+        # One column, nothing cut off at the right: the margin there is empty.
+        assert np.abs(image[:, width - 8 :] - background).max() < 12
+    if keep := os.environ.get("TVRKIT_KEEP_SCREENSHOTS"):
+        shutil.copy(shot, Path(keep) / f"page-{width}.png")
