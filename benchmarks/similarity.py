@@ -97,7 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true", help="seconds instead of minutes")
     small = parser.parse_args().small
-    texts, rounds, dims = (48, 3, (128,)) if small else (256, 7, (128, 512))
+    texts, rounds, dims = (48, 3, (128,)) if small else (128, 5, (128, 512))
     print(f"{texts} texts x {texts} videos, 32 words, 12 frames, {torch.get_num_threads()} thread(s)")
     print(f"{'case':<42} {'ours':>9} {'x whole':>8} {'x products':>11} {'memory':>17}")
     for dim in dims:

@@ -46,7 +46,8 @@ def late_interaction(
         frame_mask: (V, F) bool.
         frame_pool: (V, F) weights b of the frames; counted as 0 where masked.
         nearest: g (V, F) and nb (V, F) of `nearest_frames`, or None for no visual attention.
-        chunk: word-frame similarities held at once; None chooses by device. The result does not depend on it.
+        chunk: word-frame similarities held at once; None chooses by device. The result does not depend on it
+            beyond rounding (1e-7).
 
     Returns:
         (T, V) float32 (float64 for float64 features), unscaled.
