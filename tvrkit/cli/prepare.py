@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,6 +16,8 @@ from tvrkit.workspace import data_folder
 
 if TYPE_CHECKING:
     from tvrkit.prepare.report import PrepareReport
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 LATER = {
     "msvd": "MSVD",
@@ -28,6 +31,10 @@ LATER = {
 
 class Origins(click.Group):
     """The commands, and an honest word about the benchmarks that have none yet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order in which they are written down here."""
+        return list(self.commands)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command; for a benchmark whose preparation is not there yet, one that says so."""
@@ -48,7 +55,7 @@ def command() -> None:
     """
 
 
-def _name_option(default: str) -> object:
+def _name_option(default: str) -> Callable[[F], F]:
     return click.option(
         "--name",
         metavar="NAME",
@@ -64,7 +71,7 @@ def _checked_name(_context: click.Context, _option: click.Parameter, name: str |
 
 
 @command.command()
-@_name_option("shapes")  # type: ignore[operator]
+@_name_option("shapes")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides every clip.")
 @click.option(
     "--scale",
@@ -111,7 +118,7 @@ def shapes(name: str | None, seed: int, scale: float, workers: int, as_json: boo
     help="CSV or JSON lines with path and caption, and, if you like, start, end, split, video_id."
     "  [default: a .txt beside each video, one caption a line]",
 )
-@_name_option("the folder's own")  # type: ignore[operator]
+@_name_option("the folder's own")
 @click.option("--val-fraction", type=float, default=0.0, metavar="PART", help="Part of the videos for val, as 0.1.")
 @click.option("--test-fraction", type=float, default=0.0, metavar="PART", help="Part of the videos for test.")
 @click.option("--strict", is_flag=True, help="Fail when anything would be left out.")

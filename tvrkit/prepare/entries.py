@@ -69,7 +69,7 @@ def check_entry(where: str, row: Mapping[str, Any], problems: list[Problem]) -> 
         return None
     cleaned = tuple(caption for raw in captions if (caption := clean(raw)))
     if not captions:
-        problems.append(Problem("empty caption", where, f"has no caption for {path or video_id}"))
+        problems.append(Problem("no caption", where, f"has no caption for {path or video_id}"))
     for _ in range(len(captions) - len(cleaned)):
         problems.append(Problem("empty caption", where, f"a caption of {path or video_id} is empty"))
     if not cleaned:
