@@ -11,6 +11,6 @@ shift 3
 
 tvrkit prepare folder "$clips" --captions "$captions" --name mine
 tvrkit train --data mine --out runs/mine "$@"
-tvrkit eval --model runs/mine --data mine
-tvrkit export --model runs/mine --out mine-model
+tvrkit eval runs/mine
+tvrkit export runs/mine --out mine-model
 tvrkit query "$question" --videos "$clips" --model mine-model --top 5

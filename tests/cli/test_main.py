@@ -12,6 +12,7 @@ import time
 import click
 import pytest
 from support import REPO, clean_environment
+from tiny import write_video
 
 from tvrkit.cli import COMMANDS, cli
 from tvrkit.cli.failures import explain
@@ -133,13 +134,11 @@ def test_broken_packages_are_explained(run_cli, tmp_path, package, raises, said)
     broken = tmp_path / "broken"
     (broken / package).mkdir(parents=True)
     (broken / package / "__init__.py").write_text(f"raise {raises}\n")
-    weights = tmp_path / "exported"
-    weights.mkdir()
     clips = tmp_path / "clips"
-    clips.mkdir()
+    write_video(clips / "a.mp4", "red", "left")
     env = {"PYTHONPATH": f"{broken}{os.pathsep}{REPO}"}
 
-    result = run_cli("export", "--model", "ViT-B-32/openai", "--out", "there", env=env)
+    result = run_cli("query", "anything", "--videos", clips, "--model", "ViT-B-32/openai", env=env)
     assert result.code == 1
     last = result.stderr.splitlines()[-1]
     assert last.startswith("Error: ")
@@ -220,7 +219,7 @@ def test_bash_completion(tmp_path):
         source ~/.bashrc
         function=$(complete -p tvrkit | sed 's/.*-F \\([^ ]*\\).*/\\1/')
         COMP_WORDS=(tvrkit pre); COMP_CWORD=1; $function tvrkit; echo "${{COMPREPLY[@]}}"
-        COMP_WORDS=(tvrkit query --vid); COMP_CWORD=2; $function tvrkit; echo "${{COMPREPLY[@]}}"
+        COMPREPLY=(); COMP_WORDS=(tvrkit query --vid); COMP_CWORD=2; $function tvrkit; echo "${{COMPREPLY[@]}}"
     """
     done = subprocess.run(["/bin/bash", "-c", script], env=env, capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["prepare", "--videos"], done.stderr
