@@ -74,9 +74,11 @@ def test_moved_deleted_and_added_files(folder: Path, memory: Path) -> None:
 
 def test_a_file_that_cannot_be_opened_is_named(folder: Path, memory: Path) -> None:
     (folder / "gone.mp4").symlink_to(folder / "nothing.mp4")
+    os.mkfifo(folder / "pipe.mp4")
     found = scan([folder], memory)
     assert [file.path.name for file in found.files] == ["a.mkv", "b.mp4", "c.webm"]
-    assert list(found.unreadable) == [folder / "gone.mp4"] and "No such file" in found.unreadable[folder / "gone.mp4"]
+    assert "No such file" in found.unreadable[folder / "gone.mp4"]
+    assert found.unreadable[folder / "pipe.mp4"] == "is not a plain file" and len(found.unreadable) == 2
 
 
 @pytest.mark.parametrize("name", [b"\xff\xfe.mp4", b"new\nline.mp4", "emoji 🏄.mp4".encode(), b"<script>.mp4"])

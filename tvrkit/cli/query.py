@@ -82,7 +82,7 @@ def command(
     memory = cache_folder() / "identities.sqlite"
     found = scan(videos, memory)
     example = _example(like, memory)
-    files = [*found.files, *([example] if example else [])]
+    files = list(dict.fromkeys([*found.files, *([example] if example else [])]))
     loaded, source = _load(model, videos, device)
 
     from tvrkit.index.search import search_text, search_video

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -52,10 +53,10 @@ def scan(places: Sequence[Path], memory: Path | None = None) -> Scan:
     if not paths:
         where = ", ".join(map(str, places))
         raise DataError(f"no video lies in {where}: looked for files such as .mp4, .mkv, .webm, .avi, .mov, .gif.")
-    stamps = {path: stamp for path in paths if (stamp := _stamp(path)) is not None}
+    stamps, unreadable = _stamps(paths)
     known = _recall(memory, stamps) if memory else {}
-    files, unreadable, learned = [], {}, []
-    for path in paths:
+    files, learned = [], []
+    for path in stamps:
         identity = known.get(path)
         if identity is None:
             try:
@@ -63,21 +64,28 @@ def scan(places: Sequence[Path], memory: Path | None = None) -> Scan:
             except VideoError as error:
                 unreadable[path] = error.reason
                 continue
-            if path in stamps:
-                learned.append((_name(path), *stamps[path], identity))
+            learned.append((_name(path), *stamps[path], identity))
         files.append(VideoFile(path, identity))
     if memory and learned:
         _remember(memory, learned)
     return Scan(tuple(files), unreadable)
 
 
-def _stamp(path: Path) -> _Stamp | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    # The time of the last status change moves even when somebody sets the time of the last write back.
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino % 2**63
+def _stamps(paths: Sequence[Path]) -> tuple[dict[Path, _Stamp], dict[Path, str]]:
+    """What tells each file's state without opening it, and the reasons of those that must not be opened."""
+    stamps, unreadable = {}, {}
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError as error:
+            unreadable[path] = f"cannot be opened ({error.strerror})"
+            continue
+        if not stat.S_ISREG(status.st_mode):
+            unreadable[path] = "is not a plain file"  # opening a pipe can take for ever
+            continue
+        # The time of the last status change moves even when somebody sets the time of the last write back.
+        stamps[path] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino % 2**63)
+    return stamps, unreadable
 
 
 def _name(path: Path) -> bytes:

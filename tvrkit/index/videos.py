@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tvrkit.encode import EncodedFrames
 
 OnProgress = Callable[[int, int], None]
+_FORMAT = 1  # part of every key: to be raised when frames are chosen otherwise, or something else is kept of them
 _BATCH = 8  # videos encoded, and kept, at a time: what a Ctrl-C can cost
 
 
@@ -74,7 +75,7 @@ class VideoIndex:
 
     def key(self, file: VideoFile) -> str:
         """What a file's features are kept under: the same file under another name is the same video."""
-        return f"{file.identity}/{self._model.config.num_frames}"
+        return f"{file.identity}/{self._model.config.num_frames}/{_FORMAT}"
 
     def missing(self, files: Sequence[VideoFile]) -> list[VideoFile]:
         """Those whose features are not there and that have not failed before, each content once."""
