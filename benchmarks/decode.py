@@ -181,8 +181,16 @@ def ways(stack: ExitStack) -> dict[str, Callable[[Path, int], int]]:
     return found
 
 
-def measure(video: Video, path: Path, rounds: int) -> dict[str, list[float]]:
-    """Clips a second of every way, one number a round; the first call, which starts workers, is not counted."""
+@dataclass(frozen=True)
+class Speed:
+    """One measurement: clips a second, and seconds of CPU a clip of this process with its threads."""
+
+    clips: float
+    cpu: float
+
+
+def measure(video: Video, path: Path, rounds: int) -> dict[str, list[Speed]]:
+    """What every way does, one number a round; the first call, which starts workers, is not counted."""
     with ExitStack() as stack:
         every = ways(stack)
         for name, run in every.items():
@@ -191,12 +199,13 @@ def measure(video: Video, path: Path, rounds: int) -> dict[str, list[float]]:
             if frames != FRAMES:
                 raise SystemExit(f"{name} gave {frames} frames of {video.name}, not {FRAMES}")
             print(f"  first calls, {name}: {time.perf_counter() - started:.2f} s")
-        speeds: dict[str, list[float]] = {name: [] for name in every}
+        speeds: dict[str, list[Speed]] = {name: [] for name in every}
         for _ in range(rounds):
             for name, run in every.items():
-                started = time.perf_counter()
+                started, cpu = time.perf_counter(), time.process_time()
                 run(path, video.clips)
-                speeds[name].append(video.clips / (time.perf_counter() - started))
+                wall = time.perf_counter() - started
+                speeds[name].append(Speed(video.clips / wall, (time.process_time() - cpu) / video.clips))
     return speeds
 
 
@@ -212,11 +221,15 @@ def main(arguments: list[str] | None = None) -> None:
             path = make(video, Path(folder))
             print(f"{video.name}, H.264, {path.stat().st_size / 1e6:.1f} MB, {rounds} rounds of {video.clips} clips")
             speeds = measure(video, path, rounds)
-            base = statistics.median(speeds.get(BASE) or speeds["PyAV, full decode"])
-            for name, values in speeds.items():
+            clips = {name: [speed.clips for speed in some] for name, some in speeds.items()}
+            base = statistics.median(clips.get(BASE) or clips["PyAV, full decode"])
+            for name, values in clips.items():
                 middle = statistics.median(values)
                 spread = f"{min(values):.2f}-{max(values):.2f}"
-                print(f"  {name:24}{middle:9.2f} clips/s  ({spread:>13}){middle / base:7.2f} x")
+                cpu = statistics.median(speed.cpu for speed in speeds[name])
+                # A pool's work is done in other processes.
+                words = "" if "worker" in name and "no worker" not in name else f"  {cpu:.3f} CPU s a clip"
+                print(f"  {name:24}{middle:9.2f} clips/s  ({spread:>13}){middle / base:7.2f} x{words}")
 
 
 if __name__ == "__main__":
