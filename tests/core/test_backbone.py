@@ -277,3 +277,19 @@ def test_real_architectures(name: str) -> None:
     pixels = torch.stack([backbone.transform(Image.effect_noise((320, 240), 60).convert("RGB"))])
     assert pixels.shape[2:] == ((size, size) if isinstance(size, int) else tuple(size))
     assert torch.equal(backbone.encode_images(pixels), backbone.clip.encode_image(pixels, normalize=False))
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_the_real_siglip_tower(tmp_path: Path) -> None:
+    # Its own vocabulary would have to be downloaded; the tower is the same with CLIP's.
+    model_cfg = open_clip.get_model_config("ViT-B-16-SigLIP")
+    del model_cfg["text_cfg"]["hf_tokenizer_name"]
+    model_cfg["text_cfg"]["vocab_size"] = 49408
+    path = tmp_path / "siglip.json"
+    path.write_text(json.dumps(model_cfg))
+    backbone = build_backbone(str(path), None, max_words=32)
+    sentence, words = backbone.encode_text(backbone.tokenizer(CAPTIONS))
+    expected = backbone.clip.encode_text(full_ids(backbone), normalize=False)
+    torch.testing.assert_close(sentence, expected, atol=1e-4, rtol=1e-4)
+    assert words.shape == (4, 32, 768)

@@ -176,3 +176,13 @@ def test_a_config_does_not_name_a_folder_elsewhere(tmp_path: Path) -> None:
     path.write_text(json.dumps(tree))
     with pytest.raises(ModelError, match="put its files beside the config"):
         build_backbone(str(path), None, max_words=8)
+
+
+@pytest.mark.parametrize(("name", "option"), [("someone/bert", "trust_remote_code"), (None, "reduction_mask")])
+def test_a_config_chooses_no_option_that_runs_code(tmp_path: Path, name: str | None, option: str) -> None:
+    path = write_backbone(tmp_path / "own")
+    tree = json.loads(path.read_text())
+    tree["model_cfg"]["text_cfg"] |= {"hf_tokenizer_name": name, "tokenizer_kwargs": {option: True}}
+    path.write_text(json.dumps(tree))
+    with pytest.raises(ModelError, match=rf"has the tokenizer option {option}, and tvrkit passes on only"):
+        build_backbone(str(path), None, max_words=8)

@@ -10,6 +10,8 @@ from tvrkit.core import hub, towers
 from tvrkit.core.spec import BackboneSpec
 from tvrkit.errors import InstallError, ModelError, TvrkitError
 
+_SIMPLE_OPTIONS = frozenset({"bpe_path", "clean", "additional_special_tokens"})
+_HUGGING_FACE_OPTIONS = frozenset({"clean", "strip_sep_token", "language"})
 _TOKENIZER_FILES = (
     "tokenizer.json",
     "special_tokens_map.json",
@@ -70,6 +72,13 @@ def build_encoder(spec: BackboneSpec, context_length: int) -> Any:
 
     options = dict(spec.text_cfg.get("tokenizer_kwargs") or {})
     name = spec.text_cfg.get("hf_tokenizer_name")
+    known_options = _HUGGING_FACE_OPTIONS if name else _SIMPLE_OPTIONS
+    # transformers takes options that make it run code out of the folder, and a config may be a stranger's.
+    if unknown := set(options) - known_options:
+        raise ModelError(
+            f"the backbone's config has the tokenizer option {min(unknown)}, and tvrkit passes on only"
+            f" {', '.join(sorted(known_options))}."
+        )
     try:
         if name:
             _need_transformers("its tokenizer")
