@@ -1,4 +1,4 @@
-"""`prepare_shapes`: files that follow from the seed, work that goes on after a kill, a folder that is not overwritten."""
+"""`prepare_shapes`: files that follow from the seed, work that goes on after a kill, a folder that is left alone."""
 
 from __future__ import annotations
 

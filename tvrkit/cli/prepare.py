@@ -192,7 +192,7 @@ def _next(report: PrepareReport) -> list[str]:
         return [*lines, f"tvrkit eval --data {report.name}"] if "test" in report.splits else lines
     split = next(iter(report.splits))
     chosen = "" if split == "test" else f" --split {split}"
-    return [f"tvrkit eval --data {report.name}{chosen} --model ViT-B-32/openai"]
+    return [f"tvrkit eval --data {report.name}{chosen} --model PE-Core-S-16-384/meta"]
 
 
 def _later(name: str) -> click.Command:

@@ -38,14 +38,14 @@ class Finder:
 
     def find(self, entry: Entry) -> Path | Problem:
         """The file, or the problem that there is none."""
-        outside = False
+        outside = entry.path is not None
         if entry.path is not None:
             for base in filter(None, (self.clips, self.beside)):
                 candidate = Path(os.path.normpath(base / entry.path))
-                if not candidate.is_relative_to(self.clips):
-                    outside = True
-                elif _is_file(candidate):
-                    return candidate
+                if candidate.is_relative_to(self.clips):
+                    outside = False
+                    if _is_file(candidate):
+                        return candidate
         # Caption files of benchmarks name videos and not files: `video7010` is video7010.mp4, wherever it lies. A path
         # with folders in it is no such name: another folder's 001.mp4 is another video.
         called = entry.path or entry.video_id or ""

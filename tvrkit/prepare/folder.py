@@ -141,13 +141,12 @@ def _read(clips: Path, videos: Sequence[Path], options: FolderOptions) -> Captio
 def _readable(joined: Sequence[Clip], probes: Probes, clips: Path, problems: list[Problem]) -> list[Clip]:
     readable = []
     for clip in joined:
-        path, start, _ = clip.span
+        path, *seconds = clip.span
         where = str(path.relative_to(clips))
+        if seconds != [None, None]:
+            where = f"{where} ({clip.where})"  # the file may be whole, and this span of it not there
         if (reason := probes.failures.get(clip.span)) is not None:
             problems.append(Problem("unreadable clip", where, reason))
-        elif start is not None and start >= probes.durations[clip.span]:
-            reason = f"the span starts at {start:g} s, and the video ends at {probes.durations[clip.span]:.2f} s"
-            problems.append(Problem("bad span", clip.where, reason))
         elif not _is_text(str(path)):
             problems.append(Problem("bad file name", where, "its name is no UTF-8 text: rename it"))
         else:

@@ -124,8 +124,8 @@ class PrepareReport:
         }
 
     def write(self) -> None:
-        """Write report.json beside the manifest."""
-        write_json(self.manifest.parent / REPORT_NAME, self.to_json())
+        """Write report.json beside the manifest; what of a file name is no text stands in it as an escape."""
+        write_json(self.manifest.parent / REPORT_NAME, _escaped(self.to_json()))
 
 
 def count_splits(manifest: Manifest) -> dict[str, SplitCount]:
@@ -141,3 +141,11 @@ def count_splits(manifest: Manifest) -> dict[str, SplitCount]:
         hours = round(sum(seconds) / 3600, 4) if len(seconds) == len(records) else None
         counts[split] = SplitCount(len(records), sum(len(r.captions) for r in records), hours)
     return counts
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_escaped(key): _escaped(item) for key, item in value.items()}
+    return [_escaped(item) for item in value] if isinstance(value, list) else value
