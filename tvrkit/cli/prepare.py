@@ -148,6 +148,7 @@ def folder(
       tvrkit prepare folder ./clips --captions captions.csv --name mine
     """
     from tvrkit.prepare.folder import FolderOptions, prepare_folder
+    from tvrkit.prepare.report import many
 
     if name is None:
         name = _checked_name(click.get_current_context(), click.Option(["--name"]), Path(clips.absolute()).name)
@@ -162,7 +163,7 @@ def folder(
         timeout_seconds=timeout,
     )
     report = prepare_folder(clips, data_folder() / name, name=name, options=options, watcher=output)
-    output.say(f"{report.new:,} videos looked into, {report.kept:,} known from before.")
+    output.say(f"{many(report.new, 'video')} looked into, {report.kept:,} known from before.")
     _show(report, as_json)
 
 

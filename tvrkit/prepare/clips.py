@@ -11,7 +11,7 @@ from tvrkit.prepare.captions import CaptionFile
 from tvrkit.prepare.entries import Entry
 from tvrkit.prepare.files import Finder
 from tvrkit.prepare.probes import Span
-from tvrkit.prepare.report import Problem
+from tvrkit.prepare.report import Problem, many
 
 
 @dataclass
@@ -53,11 +53,12 @@ def join(
         _add(clip, entry, found.problems)
     notes = []
     if finder.by_name:
-        notes.append(f"{finder.by_name} lines name a video, and not its path; each was found by that name.")
+        notes.append(f"Found by name, for want of a path: the videos of {many(finder.by_name, 'line')}.")
     silent = [video for video in videos if video not in {clip.span[0] for clip in joined.values()}]
     if silent:
         few = ", ".join(str(video.relative_to(clips)) for video in silent[:3])
-        notes.append(f"{len(silent)} of {len(videos)} videos have no caption and are left out ({few}{more(silent)}).")
+        part = f"{len(silent)} of {many(len(videos), 'video')}"
+        notes.append(f"Left out because no caption mentions them: {part} ({few}{more(silent)}).")
     return list(joined.values()), notes
 
 

@@ -16,7 +16,7 @@ from tvrkit.manifest import MANIFEST_NAME, Manifest, Record, write_manifest
 from tvrkit.prepare.captions import CSV_SUFFIXES, JSON_SUFFIXES, CaptionFile, read_captions, read_sidecars
 from tvrkit.prepare.clips import Clip, join, more, name_clips, plain_name
 from tvrkit.prepare.probes import PROBES_NAME, Probes, probe_all
-from tvrkit.prepare.report import REPORT_NAME, Nobody, PrepareReport, Problem, Watcher, count_splits
+from tvrkit.prepare.report import REPORT_NAME, Nobody, PrepareReport, Problem, Watcher, count_splits, many
 
 PRESET = "folder"
 KIND = "folder"
@@ -131,7 +131,7 @@ def _read(clips: Path, videos: Sequence[Path], options: FolderOptions) -> Captio
         there = [p.name for p in sorted(clips.iterdir()) if p.suffix.lower() in (*CSV_SUFFIXES, *JSON_SUFFIXES)]
         hint = f" ({there[0]} lies there: is it that one?)" if there else ""
         raise DataError(
-            f"there are no captions for the {len(videos)} videos in {clips}: name a CSV or JSON lines file with"
+            f"there are no captions for the {many(len(videos), 'video')} in {clips}: name a CSV or JSON lines file with"
             f" --captions{hint}, or put a .txt with captions beside each video; to search clips without captions, run"
             f' `tvrkit query "a dog surfing" --videos {clips}`.'
         )
@@ -196,7 +196,9 @@ def _leaks(records: Sequence[Record]) -> list[str]:
     shared = [Path(path).name for path, its in splits.items() if len(its) > 1]
     if not shared:
         return []
-    return [f"{len(shared)} videos have spans in several splits ({', '.join(shared[:3])}{more(shared)})."]
+    return [
+        f"In several splits with different spans: {many(len(shared), 'video')} ({', '.join(shared[:3])}{more(shared)})."
+    ]
 
 
 def _refuse(report: PrepareReport, strict: bool) -> None:
@@ -204,7 +206,9 @@ def _refuse(report: PrepareReport, strict: bool) -> None:
     place = report.manifest.parent / REPORT_NAME
     if strict and report.problems:
         first = report.problems[0]
-        raise DataError(f"--strict: {len(report.problems)} problems ({counts}), first {first}; {place} names them all.")
+        raise DataError(
+            f"--strict: {many(len(report.problems), 'problem')} ({counts}), first {first}; {place} names them all."
+        )
     if not report.splits:
         raise DataError(f"not one video can be used ({counts}), first {report.problems[0]}; {place} names them all.")
 

@@ -128,6 +128,11 @@ class PrepareReport:
         write_json(self.manifest.parent / REPORT_NAME, _escaped(self.to_json()))
 
 
+def many(number: int, noun: str) -> str:
+    """`1 video`, `1,200 videos`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def count_splits(manifest: Manifest) -> dict[str, SplitCount]:
     """Videos, captions and hours of each split."""
     counts = {}
