@@ -59,7 +59,8 @@ def write_model(
     from safetensors.torch import save_file
 
     tensors = {name: _stored(tensor, half) for name, tensor in model.state_dict().items()}
-    save_file(tensors, folder / WEIGHTS_NAME, metadata={"format": "pt", "tvrkit": tvrkit.__version__})
+    # One key only: safetensors writes several in an order that changes from run to run.
+    save_file(tensors, folder / WEIGHTS_NAME, metadata={"format": "pt"})
     tree = {"tvrkit": tvrkit.__version__, "model": config_to_dict(model.config)}
     write_text(folder / CONFIG_FILE, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
     _write_backbone(model.backbone, folder / BACKBONE_FOLDER)
