@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 from support import REPO, Result, run_tvrkit
 
+# As the command line sets it, and before anything imports torch: waiting threads sleep.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 # A machine that is busy with something else is no failure.
 hypothesis.settings.register_profile("tvrkit", deadline=None)
 hypothesis.settings.load_profile("tvrkit")
