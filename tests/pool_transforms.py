@@ -24,13 +24,20 @@ def size_of(image: Image.Image) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Misbehave:
-    """Does `what` on a frame whose number is `on` (on every one if None); else gives the number."""
+    """Does `what` on a frame whose number is `on` (on every one if None); else gives the number.
+
+    Before that, the worker's process id is appended to the file `signs`, if there is one.
+    """
 
     what: str
     on: int | None = None
+    signs: str | None = None
 
     def __call__(self, image: Image.Image) -> np.ndarray:
         number = frame_number(np.asarray(image))
+        if self.signs:
+            with open(self.signs, "a") as file:
+                file.write(f"{os.getpid()}\n")
         if self.on in (None, number):
             getattr(self, f"_{self.what}")()
         return np.array([number])

@@ -184,27 +184,30 @@ def test_a_worker_that_hangs_is_replaced_within_the_limit(video):
 @posix
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_worker_killed_or_stopped_from_outside_in_mid_video(video, how):
-    """Two workers, each busy; one is shot. Its video is an error, all others come, and two workers live on."""
+def test_a_worker_killed_or_stopped_from_outside_in_mid_video(video, tmp_path, how):
+    """Two workers, each busy; one is shot. Its video is an error, all others come, and the pool works on."""
     asked = requests(video, ["h264.mp4"] * 6, num_frames=8)  # 8 frames of .25 s each
-    with DecodePool(2, Misbehave("slow"), timeout_seconds=6) as pool:
+    signs = tmp_path / "signs"
+    signs.touch()
+    with DecodePool(2, Misbehave("slow", signs=str(signs)), timeout_seconds=15) as pool:
         victims: list[int] = []
 
         def shoot():
-            while len(pool.pids) < 2:
-                time.sleep(0.05)
-            time.sleep(1.5)
-            victims.append(pool.pids[0])
+            while len(set(busy := signs.read_text().split())) < 2:
+                time.sleep(0.02)
+            victims.append(int(busy[-1]))  # it has a frame in hand, for a quarter of a second
             os.kill(victims[0], how)
 
         thread = threading.Thread(target=shoot)
         thread.start()
         got = list(pool.imap(asked))
         thread.join()
-        assert len(pool.pids) == 2 and victims[0] not in pool.pids
+        again = list(pool.imap(requests(video, ["h264.mp4"] * 4, num_frames=1)))
+        assert [decoded.error for decoded in again] == [None] * 4
+        assert victims[0] not in pool.pids
     errors = [decoded.error for decoded in got if decoded.error is not None]
     assert len(errors) == 1 and isinstance(errors[0], VideoTimeoutError)
-    expected = "made its decoder crash (SIGKILL)" if how == signal.SIGKILL else "could not be read within 6 s"
+    expected = "made its decoder crash (SIGKILL)" if how == signal.SIGKILL else "could not be read within 15 s"
     assert errors[0].reason == expected
     assert sum(decoded.frames is not None and len(decoded.frames) == 8 for decoded in got) == 5
     assert gone(victims[0])
