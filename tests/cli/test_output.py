@@ -70,7 +70,7 @@ def test_progress_in_a_log_is_a_line_now_and_then(capsys, monkeypatch):
         bar.note("1 failed")
         bar.advance(3)
     lines = capsys.readouterr().err.splitlines()
-    assert [line.split(",")[0] for line in lines] == ["Encoding 1/4", "Encoding 4/4", "Encoding 4/4"]
+    assert [line.split(",")[0] for line in lines] == ["Encoding 1/4", "Encoding 4/4"]
     assert lines[0].endswith(" left")
     assert lines[-1].endswith("1 failed")
 

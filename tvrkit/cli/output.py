@@ -114,6 +114,7 @@ class Progress:
     def __init__(self, description: str, total: int | None, bar: RichProgress | None) -> None:
         self._description, self._total, self._bar = description, total, bar
         self._done, self._note = 0, ""
+        self._shown: tuple[int, str] | None = None
         self._started = self._printed = time.monotonic()
         self._task = bar.add_task(description, total=total, note="") if bar else None
 
@@ -133,12 +134,12 @@ class Progress:
 
     def finish(self) -> None:
         """The last line where there is no live bar."""
-        if self._bar is None:
+        if self._bar is None and (self._done, self._note) != self._shown:
             self._line()
 
     def _line(self) -> None:
         # A log file or a pipe gets a plain line now and then instead of a live bar.
-        self._printed = time.monotonic()
+        self._printed, self._shown = time.monotonic(), (self._done, self._note)
         spent = self._printed - self._started
         of = f"/{self._total}" if self._total is not None else ""
         words = [f"{self._description} {self._done}{of}", clock(spent)]
