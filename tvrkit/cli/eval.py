@@ -83,7 +83,7 @@ def command(
     reading = _Reading(choose_device(device), reader, workers, timeout, allow_missing)
     main = load_model(source, reading.device)
     output.say(f"Model: {source}{chosen_by(folder)}")
-    rows = [_measure(Path(source).name, main, manifest, split, reading)]
+    rows = [_measure(source if folder is None else "trained", main, manifest, split, reading)]
     if zero_shot is not False and folder is not None and (base := _zero_shot(main, reading.device, zero_shot)):
         rows.append(_measure("zero-shot", base, manifest, split, reading))
     if save_similarity is not None:
