@@ -120,6 +120,16 @@ def test_links_on_the_pages_lead_somewhere(page):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_pages_that_the_code_names_are_there():
+    for path in (REPO / "tvrkit").rglob("*.*"):
+        if path.suffix in (".py", ".yaml", ".md"):
+            for name in re.findall(r"docs/[\w/]+\.md", path.read_text(encoding="utf-8")):
+                assert (REPO / name).is_file(), f"{path.relative_to(REPO)} sends its reader to {name}"
+    listed = (REPO / "docs/index.md").read_text(encoding="utf-8")
+    for page in (REPO / "docs").glob("*.md"):
+        assert page.name == "index.md" or f"({page.name})" in listed, f"docs/index.md does not list {page.name}"
+
+
 def test_every_example_is_run_by_a_test():
     tests = "\n".join(path.read_text(encoding="utf-8") for path in (REPO / "tests").rglob("test_*.py"))
     examples = [path for path in (REPO / "examples").iterdir() if path.suffix in (".py", ".sh")]
