@@ -23,13 +23,15 @@ HUB_TIMEOUT_SECONDS = 4.0
 OPTIONAL = ("reader decord", "key words", "model hub", "extra tensorboard", "extra hf")
 LEAST_FREE_GB, GOOD_FREE_GB = 1.0, 5.0
 
+State = Literal["ok", "absent", "warning", "failed"]
+
 
 @dataclass(frozen=True)
 class Check:
     """One row: what was looked at, how it stands, what was found, and what to do if that is not good."""
 
     name: str
-    state: Literal["ok", "absent", "warning", "failed"]
+    state: State
     found: str
     advice: str = ""
 
@@ -157,7 +159,7 @@ def check_reader(reader: str, clip: Path) -> Check:
     brightness = frames.data.mean(axis=(1, 2, 3))
     wanted = 20 + 8 * (frames.pts_seconds * 24).round()
     if len(brightness) != 4 or abs(brightness - wanted).max() > 4:
-        state = "warning" if name in OPTIONAL else "failed"
+        state: State = "warning" if name in OPTIONAL else "failed"
         return Check(name, state, "returns other frames than were written", f"run {pip_install(f'--upgrade {reader}')}")
     return Check(name, "ok", f"{importlib.metadata.version(reader)}, 4 frames at the right times")
 
