@@ -17,6 +17,8 @@ from tvrkit.errors import VideoError
 from tvrkit.frames.request import check_size, time_limit_error
 
 _SECOND = 1_000_000  # the unit of a container's own times
+# Up to 18 PyAV stumbles over titles that are no UTF-8 unless it is told otherwise; 19 took the argument away.
+_METADATA = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
 
 
 class Clock:
@@ -54,7 +56,7 @@ class VideoFile:
                 os.path.abspath(path),
                 options={"protocol_whitelist": "file"},
                 timeout=(clock.seconds, clock.seconds),
-                metadata_errors="replace",
+                **_METADATA,
             )
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise VideoError(path, f"cannot be opened as a video ({_words(error)})") from None
