@@ -61,7 +61,7 @@ def test_what_is_put_comes_back(tmp_path: Path) -> None:
             assert_same(arrays, items[key])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kinds=st.lists(
         st.tuples(
