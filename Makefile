@@ -24,8 +24,9 @@ check: $(VENV)/.dev  ## lint, format, types, floors
 	$(VENV)/bin/lint-imports
 
 bench: $(VENV)/.dev  ## everything under benchmarks/, at small sizes
-	@set -e; for script in benchmarks/*.py; do [ -e "$$script" ] || continue; \
-		echo "== $$script"; $(PY) "$$script" $(ARGS); done
+	@set -e; for script in $$(grep -l __main__ benchmarks/*.py); do \
+		small=$$(grep -q -e --small $$script && echo --small || true); \
+		echo "== $(PY) $$script $$small"; $(PY) $$script $$small; done
 
 fix: $(VENV)/.dev  ## mend what lint and format can; write docs/cli.md anew
 	$(PY) -m ruff check --fix $(CODE)
