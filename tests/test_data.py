@@ -96,7 +96,7 @@ def test_too_many_unreadable_videos_are_an_error(tmp_path):
         quarantine.add(3, VideoError("3.mp4", "broken"))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_batches_come_in_order_without_the_unreadable(tmp_path, workers):
     manifest = read_manifest(make_data(tmp_path, train=12, val=0, test=0, captions=1))
     (tmp_path / "videos" / "train5.mp4").write_bytes(b"")

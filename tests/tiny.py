@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import av
 import numpy as np
 
+import tvrkit
 from tvrkit.config import Config, config_from_dict
 from tvrkit.manifest import Manifest, Record, write_manifest
 
@@ -18,16 +20,22 @@ CLIP = {
     "model_cfg": {
         "embed_dim": 32,
         "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 32, "layers": 1, "head_width": 16, "mlp_ratio": 2},
-        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+        "text_cfg": {"context_length": 16, "width": 16, "heads": 2, "layers": 1},
     },
     "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
 }
 
 
 def write_clip(folder: Path) -> Path:
-    """The config JSON of the small CLIP."""
+    """The config JSON of the small CLIP, with the byte pairs of the built-in one beside it."""
     path = folder / "tiny_clip.json"
-    path.write_text(json.dumps(CLIP))
+    shapes = Path(tvrkit.__file__).parent / "assets" / "shapes"
+    shutil.copy(shapes / "bpe.txt.gz", folder)
+    built_in = json.loads((shapes / "open_clip_config.json").read_text())["model_cfg"]["text_cfg"]
+    config = json.loads(json.dumps(CLIP))
+    for key in ("vocab_size", "tokenizer_kwargs"):
+        config["model_cfg"]["text_cfg"][key] = built_in[key]
+    path.write_text(json.dumps(config))
     return path
 
 
