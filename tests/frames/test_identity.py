@@ -62,3 +62,15 @@ def test_videos_are_found_at_any_depth_and_in_order(tmp_path):
     assert find_videos(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
     with pytest.raises(DataError, match="no folder or file"):
         find_videos(tmp_path / "nowhere")
+
+
+def test_a_folder_that_cannot_be_entered_is_named(tmp_path, monkeypatch, caplog):
+    (tmp_path / "a.mp4").touch()
+    # Too deep a path is refused to everybody, root included, which a missing permission is not.
+    monkeypatch.chdir(tmp_path)
+    for _ in range(21):
+        os.mkdir("d" * 200)
+        os.chdir("d" * 200)
+    assert find_videos(tmp_path) == [tmp_path / "a.mp4"]
+    (record,) = caplog.records
+    assert "cannot be entered (File name too long)" in record.getMessage()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from pathlib import Path
 
@@ -16,6 +17,8 @@ VIDEO_SUFFIXES = frozenset(
 _SHARED_SUFFIXES = frozenset({".ts", ".mts"})
 
 _SAMPLE_BYTES = 64 * 1024
+
+log = logging.getLogger("tvrkit.frames")
 
 
 def file_identity(path: str | Path) -> str:
@@ -44,7 +47,7 @@ def find_videos(folder_or_file: str | Path) -> list[Path]:
     """Every video file under a folder, by suffix, sorted; a file is given back as it is.
 
     Hidden files and folders are passed over. Links to files are followed; links to folders are not, for they
-    can lead in a circle.
+    can lead in a circle. A folder that cannot be entered is named in a warning.
 
     Raises:
         DataError: there is no such folder or file.
@@ -55,7 +58,7 @@ def find_videos(folder_or_file: str | Path) -> list[Path]:
     if not root.is_dir():
         raise DataError(f"there is no folder or file {root}: give a folder of videos, or one video.")
     found = []
-    for folder, subfolders, names in os.walk(root):
+    for folder, subfolders, names in os.walk(root, onerror=_tell_closed):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in names:
             path = Path(folder, name)
@@ -65,6 +68,10 @@ def find_videos(folder_or_file: str | Path) -> list[Path]:
             if suffix not in _SHARED_SUFFIXES or _is_transport_stream(path):
                 found.append(path)
     return sorted(found)
+
+
+def _tell_closed(error: OSError) -> None:
+    log.warning(f"{error.filename} cannot be entered ({error.strerror}): the videos in it are left out.")
 
 
 def _is_transport_stream(path: Path) -> bool:
