@@ -78,6 +78,7 @@ def test_failures_are_named_and_the_rest_goes_on(world, tmp_path):
         assert sorted(encoded.failures) == [1, 2]
         assert "empty.mp4" in str(encoded.failures[1]) and "gone.mp4" in str(encoded.failures[2])
         assert told[-1] == (5, 2)
+    assert len(encode_frames(model, [], workers=0)) == 0
     only_bad = encode_frames(model, asked[1:3], workers=0)
     assert len(only_bad) == 0 and only_bad.frame_features.shape == (0, 4, 32)
 

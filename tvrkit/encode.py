@@ -164,10 +164,11 @@ def encode_frames(
     """
     failures: dict[int, VideoError] = {}
     keys: dict[int, str] = {}
-    parts: list[EncodedFrames] = []
+    num_frames = requests[0].num_frames if requests else model.config.num_frames
+    parts = [_encoded([], [], [], [], {}, num_frames, model.backbone.dim)]
     if store is not None:
         keys, failures = _keys(requests, model.vision_fingerprint())
-        parts.append(_stored(store, keys, requests[0].num_frames, model.backbone.dim))
+        parts.append(_stored(store, keys, num_frames, model.backbone.dim))
     known = {int(row) for part in parts for row in part.rows} | set(failures)
     todo = [row for row in range(len(requests)) if row not in known]
     done = len(known)

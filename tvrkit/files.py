@@ -89,6 +89,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         temporary.chmod(0o777 & ~umask)
         yield temporary
         for file in sorted(temporary.rglob("*"), reverse=True):
+            if file.is_file():  # safetensors makes files private
+                file.chmod(file.stat().st_mode | (0o666 & ~umask))
             _sync(file)
         sync_folder(temporary)
         if path.exists():

@@ -158,11 +158,23 @@ def test_a_second_signal_stops_at_once(world, tmp_path):
     assert stopped.value.exit_code == 130
 
 
+def test_a_signal_before_the_first_step_leaves_no_run_and_keeps_the_cache(world, tmp_path):
+    config = world(train={"freeze": "vision"})
+    report = Report(at=12, do=lambda: os.kill(os.getpid(), signal.SIGTERM))  # all frames of train are computed
+    with pytest.raises(StoppedError, match="stopped before the first step; frames computed so far stay in the cache"):
+        train(config, tmp_path / "run", report=report)
+    assert not (tmp_path / "run").exists()
+    assert list((tmp_path / "cache" / "frames").iterdir())
+    train(config, tmp_path / "run")
+
+
 def test_resuming_what_is_finished_does_nothing(world, tmp_path):
     config = world()
     run = train(config, tmp_path / "run")
     before = {p: p.stat().st_mtime_ns for p in (run / "checkpoints").rglob("*") if p.is_file()}
-    train(config, run, resume=True)
+    report = Report()
+    train(config, run, resume=True, report=report)
+    assert report.said[0] == f"{run} is finished: there is nothing left to do."
     assert before == {p: p.stat().st_mtime_ns for p in (run / "checkpoints").rglob("*") if p.is_file()}
 
 

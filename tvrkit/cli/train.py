@@ -147,4 +147,3 @@ def _device(gpus: int | None) -> str:
     if gpus > 1:
         raise ConfigError(f"--gpus {gpus}: training on several GPUs comes with the next version; `--gpus 1` takes one.")
     return "cuda" if gpus else "cpu"
-

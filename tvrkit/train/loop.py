@@ -163,9 +163,10 @@ class _Training:
             progress.best, progress.best_step = outcome.score, progress.step
         progress.validated = True
         record_validation(self.run, progress, outcome.metrics, best=best)
+        bar.note("")
         if outcome.score is not None:
             log.write(progress.step, {"epoch": epoch, "validation": outcome.metrics})
-            self.report.say(f"Step {progress.step}: {outcome.words}{', the best so far' if best else ''}.")
+            self.report.say(f"Step {progress.step}: {outcome.words}{', best so far' if best else ''}.")
 
     def save(self) -> None:
         """Write a checkpoint to go on from."""
@@ -187,6 +188,9 @@ class _Training:
         """What is trained on what."""
         learning = sum(p.numel() for group in self.optimizer.param_groups for p in group["params"])
         step = self.progress.step
+        if step == self.plan.total and self.progress.validated:
+            self.report.say(f"{self.run} is finished: there is nothing left to do.")
+            return
         self.report.say(
             f"Training on {self.manifest.name}: {len(self.records)} videos,"
             f" {sum(len(record.captions) for record in self.records)} captions, {self.plan.total} steps on {device},"
