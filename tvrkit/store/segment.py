@@ -153,7 +153,7 @@ def checksum_of(path: Path) -> str:
     data = np.memmap(path, dtype=np.uint8, mode="r")
     whole = len(data) // 8 * 8
     tail = int.from_bytes(data[whole:].tobytes(), "little")
-    total = int(np.add.reduce(data[:whole].view("<u8"), dtype="u8")) + tail
+    total = int(data[:whole].view("<u8").sum(dtype=np.uint64)) + tail
     return f"{total % 2**64:016x}"
 
 
