@@ -113,7 +113,7 @@ def _positions(event: Event, length: int, rng: np.random.Generator) -> Array:
 def _render_event(event: Event, positions: Array, background: Array, rng: np.random.Generator) -> Array:
     """Draw the event's shapes around `positions` (F, 2) on the background, (F, SIDE, SIDE, 3) float32."""
     radius = rng.uniform(*RADIUS[event.size])
-    offsets = np.zeros((1, 2), np.float32)
+    offsets: Array = np.zeros((1, 2), np.float32)
     if event.count == "two":
         axis = np.eye(2, dtype=np.float32)[rng.integers(2)]
         offsets = np.stack([axis, -axis]) * np.float32(rng.uniform(*DISTANCE[event.size]) / 2)
