@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from tvrkit.train.log import Clock, RunLog, Silent
+from tvrkit.reporting import Silent
+from tvrkit.train.log import Clock, RunLog
 
 
 class Said(Silent):

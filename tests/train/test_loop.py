@@ -13,7 +13,7 @@ from tiny import make_data, tiny_config, write_clip
 import tvrkit
 from tvrkit.core import load_model
 from tvrkit.errors import CheckpointError, ConfigError, DataError, StoppedError, TrainingError
-from tvrkit.train.log import Silent
+from tvrkit.reporting import Silent
 from tvrkit.train.loop import train
 from tvrkit.train.state import last_checkpoint, load_training_state
 

@@ -16,7 +16,8 @@ from tvrkit.manifest import MANIFEST_NAME, Manifest, Record, write_manifest
 from tvrkit.prepare.captions import CSV_SUFFIXES, JSON_SUFFIXES, CaptionFile, read_captions, read_sidecars
 from tvrkit.prepare.clips import Clip, join, more, name_clips, plain_name
 from tvrkit.prepare.probes import PROBES_NAME, Probes, probe_all
-from tvrkit.prepare.report import REPORT_NAME, Nobody, PrepareReport, Problem, Watcher, count_splits, many
+from tvrkit.prepare.report import REPORT_NAME, PrepareReport, Problem, count_splits, many
+from tvrkit.reporting import Reporter, Silent
 
 PRESET = "folder"
 KIND = "folder"
@@ -54,7 +55,7 @@ class FolderOptions:
 
 
 def prepare_folder(
-    clips: Path, folder: Path, *, name: str, options: FolderOptions | None = None, watcher: Watcher | None = None
+    clips: Path, folder: Path, *, name: str, options: FolderOptions | None = None, watcher: Reporter | None = None
 ) -> PrepareReport:
     """Join captions and videos, look into every video, and write `folder`'s manifest and report.
 
@@ -72,7 +73,7 @@ def prepare_folder(
         DataError: there are no captions or no usable video, the folder holds another kind of data set, or, when
             strict, anything was left out.
     """
-    options, watcher = options or FolderOptions(), watcher or Nobody()
+    options, watcher = options or FolderOptions(), watcher or Silent()
     if not clips.is_dir():
         raise DataError(f"there is no folder {clips}: give the folder that your clips lie in.")
     clips = Path(clips.absolute())

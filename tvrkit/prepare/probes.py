@@ -12,7 +12,7 @@ from tvrkit.files import write_json
 from tvrkit.frames.identity import file_identity
 from tvrkit.frames.pool import DecodePool
 from tvrkit.frames.reader import FrameRequest
-from tvrkit.prepare.report import Watcher
+from tvrkit.reporting import Reporter
 
 PROBES_NAME = "probes.json"
 SAVE_EVERY = 200  # clips
@@ -30,7 +30,7 @@ class Probes:
 
 
 def probe_all(
-    spans: Sequence[Span], cache: Path, *, reader: str, workers: int, timeout_seconds: float, watcher: Watcher
+    spans: Sequence[Span], cache: Path, *, reader: str, workers: int, timeout_seconds: float, watcher: Reporter
 ) -> Probes:
     """Decode a frame out of the middle of each span, in processes that can be killed.
 

@@ -3,54 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tvrkit.files import write_json
 from tvrkit.manifest import Manifest
 
 REPORT_NAME = "report.json"
-
-
-class Bar(Protocol):
-    """A job's progress."""
-
-    def advance(self, n: int = 1) -> None:
-        """`n` more are done."""
-
-    def note(self, text: str) -> None:
-        """A few words beside the bar."""
-
-
-class Watcher(Protocol):
-    """Somebody who is told how a preparation goes; the module `tvrkit.cli.output` is one."""
-
-    def progress(self, description: str, total: int | None = None) -> AbstractContextManager[Bar]:
-        """Show a job of `total` parts for as long as the context lasts."""
-
-    def say(self, text: str) -> None:
-        """One line of words."""
-
-
-class Nobody:
-    """A watcher that shows nothing."""
-
-    @contextmanager
-    def progress(self, description: str, total: int | None = None) -> Iterator[Bar]:
-        """See `Watcher`."""
-        yield self
-
-    def advance(self, n: int = 1) -> None:
-        """See `Bar`."""
-
-    def note(self, text: str) -> None:
-        """See `Bar`."""
-
-    def say(self, text: str) -> None:
-        """See `Watcher`."""
 
 
 @dataclass(frozen=True)

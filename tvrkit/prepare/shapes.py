@@ -12,10 +12,11 @@ from tvrkit.errors import ConfigError, DataError
 from tvrkit.files import write_json
 from tvrkit.keywords import TAGGER, tag_key_words
 from tvrkit.manifest import MANIFEST_NAME, Manifest, Record, write_manifest
-from tvrkit.prepare.report import Nobody, PrepareReport, Watcher, count_splits
+from tvrkit.prepare.report import PrepareReport, count_splits
 from tvrkit.prepare.shapes_events import EVENTS_VERSION, Clip, plan_clips
 from tvrkit.prepare.shapes_pool import render_all
 from tvrkit.prepare.shapes_render import FPS, FRAMES, RENDER_VERSION, is_whole
+from tvrkit.reporting import Reporter, Silent
 
 RECIPE_NAME = "shapes.json"
 PRESET = "tiny"
@@ -29,7 +30,7 @@ def prepare_shapes(
     seed: int = 0,
     scale: float = 1.0,
     workers: int = 2,
-    watcher: Watcher | None = None,
+    watcher: Reporter | None = None,
 ) -> PrepareReport:
     """Render what is missing of the benchmark in `folder`, and write its manifest and report.
 
@@ -48,7 +49,7 @@ def prepare_shapes(
         ConfigError: a seed or scale out of range.
         DataError: the folder holds another data set, or cannot be written.
     """
-    watcher = watcher or Nobody()
+    watcher = watcher or Silent()
     if not 0 < scale <= 1 or seed < 0:
         raise ConfigError(f"shapes needs 0 < scale <= 1 and seed >= 0, not {scale} and {seed}.")
     recipe = {"seed": seed, "scale": scale, "events": EVENTS_VERSION, "render": RENDER_VERSION}

@@ -5,55 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
+
+from tvrkit.reporting import Reporter
 
 LOG_FILE = "log.jsonl"
-
-
-class Bar(Protocol):
-    """A job's progress."""
-
-    def advance(self, n: int = 1) -> None:
-        """`n` more are done."""
-
-    def note(self, text: str) -> None:
-        """A few words beside the bar."""
-
-
-class Reporter(Protocol):
-    """Somebody who is told how training goes; the module `tvrkit.cli.output` is one."""
-
-    def progress(self, description: str, total: int | None = None) -> AbstractContextManager[Bar]:
-        """Show a job of `total` parts for as long as the context lasts."""
-
-    def say(self, text: str) -> None:
-        """One line of words."""
-
-    def warn(self, text: str) -> None:
-        """One line that should not be missed."""
-
-
-class Silent:
-    """Nobody watches."""
-
-    @contextmanager
-    def progress(self, description: str, total: int | None = None) -> Iterator[Bar]:
-        """See `Reporter`."""
-        yield self
-
-    def advance(self, n: int = 1) -> None:
-        """See `Bar`."""
-
-    def note(self, text: str) -> None:
-        """See `Bar`."""
-
-    def say(self, text: str) -> None:
-        """See `Reporter`."""
-
-    def warn(self, text: str) -> None:
-        """See `Reporter`."""
 
 
 class Clock:

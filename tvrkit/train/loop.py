@@ -18,7 +18,8 @@ from tvrkit.core import RetrievalModel, build_model, load_model
 from tvrkit.data import Batch, Pair, Quarantine, with_key_words
 from tvrkit.errors import CheckpointError, StoppedError
 from tvrkit.manifest import Manifest, Record, read_manifest
-from tvrkit.train.log import Bar, Clock, Reporter, RunLog, Silent
+from tvrkit.reporting import Bar, Reporter, Silent
+from tvrkit.train.log import Clock, RunLog
 from tvrkit.train.objective import Objective
 from tvrkit.train.optim import (
     freeze,

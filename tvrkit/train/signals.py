@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any
 
 from tvrkit.errors import StoppedError
-from tvrkit.train.log import Reporter
+from tvrkit.reporting import Reporter
 
 
 class StopSignals:

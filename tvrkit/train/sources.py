@@ -15,8 +15,8 @@ from tvrkit.encode import EncodedFrames, encode_frames, encode_pixels, frame_cac
 from tvrkit.errors import VideoError
 from tvrkit.frames.pool import DecodePool
 from tvrkit.manifest import Manifest, Record
+from tvrkit.reporting import Reporter
 from tvrkit.store import FeatureStore
-from tvrkit.train.log import Reporter
 
 
 class Source(Protocol):

@@ -12,7 +12,7 @@ from tvrkit.encode import EncodedFrames
 from tvrkit.errors import ConfigError, DataError
 from tvrkit.evaluate import encode_split, evaluate_encoded
 from tvrkit.manifest import Manifest
-from tvrkit.train.log import Reporter
+from tvrkit.reporting import Reporter
 from tvrkit.train.sources import encode_cached
 
 _LOWER_IS_BETTER = ("MdR", "MnR")
