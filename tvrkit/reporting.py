@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -49,3 +49,17 @@ class Silent:
 
     def warn(self, text: str) -> None:
         """See `Reporter`."""
+
+
+def counted(bar: Bar, failed_are: str = "unreadable") -> Callable[[int, int], None]:
+    """What a job calls with its number done and, of those, failed, so far; `bar` shows both."""
+    shown = 0
+
+    def advance(done: int, failed: int) -> None:
+        nonlocal shown
+        bar.advance(done - shown)
+        shown = done
+        if failed:
+            bar.note(f"{failed} {failed_are}")
+
+    return advance

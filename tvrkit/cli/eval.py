@@ -157,18 +157,11 @@ def _measure(name: str, model: RetrievalModel, manifest: Manifest, split: str, r
 def _encode(name: str, model: RetrievalModel, manifest: Manifest, split: str, reading: _Reading) -> EncodedFrames:
     from tvrkit.encode import frame_cache
     from tvrkit.evaluate import encode_split
+    from tvrkit.reporting import counted
     from tvrkit.store import FeatureStore
 
-    total, shown = len(manifest.split(split)), 0
+    total = len(manifest.split(split))
     with FeatureStore(frame_cache(model)) as store, output.progress(f"Frames of {split}, {name}", total) as bar:
-
-        def advance(done: int, failed: int) -> None:
-            nonlocal shown
-            bar.advance(done - shown)
-            shown = done
-            if failed:
-                bar.note(f"{failed} unreadable")
-
         return encode_split(
             model,
             manifest,
@@ -177,7 +170,7 @@ def _encode(name: str, model: RetrievalModel, manifest: Manifest, split: str, re
             reader=reading.reader,
             timeout_seconds=reading.timeout,
             store=store,
-            on_progress=advance,
+            on_progress=counted(bar),
         )
 
 

@@ -15,7 +15,7 @@ from tvrkit.encode import EncodedFrames, encode_frames, encode_pixels, frame_cac
 from tvrkit.errors import VideoError
 from tvrkit.frames.pool import DecodePool
 from tvrkit.manifest import Manifest, Record
-from tvrkit.reporting import Reporter
+from tvrkit.reporting import Reporter, counted
 from tvrkit.store import FeatureStore
 
 
@@ -124,22 +124,13 @@ def encode_cached(
         FeatureStore(frame_cache(model)) as store,
         report.progress(f"Frames of {what}", len(requests)) as bar,
     ):
-        shown = 0
-
-        def advance(done: int, failed: int) -> None:
-            nonlocal shown
-            bar.advance(done - shown)
-            shown = done
-            if failed:
-                bar.note(f"{failed} unreadable")
-
         return encode_frames(
             model,
             requests,
             workers=config.data.workers,
             reader=config.data.reader,
             timeout_seconds=config.data.timeout_seconds,
-            on_progress=advance,
+            on_progress=counted(bar),
             store=store,
         )
 
