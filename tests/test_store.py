@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from support import REPO, clean_environment
 
 from tvrkit.errors import StoreError
-from tvrkit.store import FeatureStore
+from tvrkit.store import FeatureStore, segment
 from tvrkit.store.catalogue import CATALOGUE, SCHEMA_VERSION
 
 
@@ -346,6 +346,26 @@ def test_killed_at_any_moment_nothing_acknowledged_is_lost(tmp_path: Path, caplo
         kept = verify(folder, acknowledged)
         assert len(acknowledged) <= kept <= len(acknowledged) + 4 * 12  # at most the batch in flight each time
     assert len(acknowledged) > 100
+    assert "damaged" not in caplog.text
+
+
+def test_a_segment_that_is_merged_away_while_it_is_opened(tmp_path: Path, monkeypatch, caplog) -> None:
+    checksum_of = segment.checksum_of
+    with FeatureStore(tmp_path) as ours, FeatureStore(tmp_path) as other:
+        for i in range(63):
+            other.put({f"k{i}": item(i)})
+
+        def merged_meanwhile(path: Path) -> str:
+            monkeypatch.setattr(segment, "checksum_of", checksum_of)
+            other.put({"k63": item(63)})  # the 64th small segment: all of them become one
+            assert not path.exists()
+            return checksum_of(path)
+
+        monkeypatch.setattr(segment, "checksum_of", merged_meanwhile)
+        found = ours.get([f"k{i}" for i in range(63)])
+        assert len(found) == 63
+        for i in range(63):
+            assert_same(found[f"k{i}"], item(i))
     assert "damaged" not in caplog.text
 
 

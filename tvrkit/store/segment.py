@@ -122,18 +122,18 @@ def open_segment(path: Path, entry: SegmentEntry) -> Segment:
         DamagedError: it is not what was written.
         OSError, RuntimeError, SafetensorError: it cannot be read now; that says nothing about its content.
     """
+    kind = json.loads(entry.signature)
     try:
         size = path.stat().st_size
-    except FileNotFoundError:
+        if size != entry.bytes:
+            raise DamagedError(f"{size} bytes instead of {entry.bytes}")
+        if checksum_of(path) != entry.checksum:
+            raise DamagedError("its checksum is wrong")
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in kind}
+            offsets = {name: file.get_tensor(name + _OFFSETS) for name in kind}
+    except FileNotFoundError:  # at any of these steps: another process may have merged it away meanwhile
         raise DamagedError("it is not there") from None
-    if size != entry.bytes:
-        raise DamagedError(f"{size} bytes instead of {entry.bytes}")
-    if checksum_of(path) != entry.checksum:
-        raise DamagedError("its checksum is wrong")
-    kind = json.loads(entry.signature)
-    with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in kind}
-        offsets = {name: file.get_tensor(name + _OFFSETS) for name in kind}
     return Segment(tensors, offsets, frozenset(name for name, (_, shape) in kind.items() if shape is None))
 
 
