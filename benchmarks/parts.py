@@ -63,8 +63,13 @@ def main() -> None:
                 measure(data, Path(temporary) / f"{name} {seed}", (*parts, *settings, f"train.seed={seed}"))
                 for seed in range(seeds)
             ]
-            cells = [f"{statistics.mean(row):.1f} ± {statistics.pstdev(row):.1f}" for row in zip(*runs, strict=True)]
+            cells = [_mean_and_spread(row) for row in zip(*runs, strict=True)]
             print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def _mean_and_spread(values: tuple[float, ...]) -> str:
+    mean = f"{statistics.mean(values):.1f}"
+    return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean
 
 
 if __name__ == "__main__":
