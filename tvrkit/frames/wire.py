@@ -33,6 +33,7 @@ def receive(file: IO[bytes]) -> Any:
     count = _COUNT.unpack(_read(file, _COUNT.size))[0]
     sizes = [_COUNT.unpack(_read(file, _COUNT.size))[0] for _ in range(count)]
     head, *buffers = [_read(file, size) for size in sizes]
+    # Safe: the other end of the pipe is our own parent or child process, never a file or a network.
     return pickle.loads(head, buffers=buffers)
 
 

@@ -34,6 +34,7 @@ def main() -> None:
     threading.Thread(target=_listen, args=(inbox,), daemon=True).start()
     try:
         pickled = inbox.get()
+        # Safe: the parent process made it, from a transform of its own.
         transform = None if pickled is None else pickle.loads(pickled)
         from tvrkit.frames.decode import decode
     except Exception as error:
