@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import importlib.resources
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
@@ -16,6 +13,7 @@ from tvrkit.files import write_text
 from tvrkit.frames.pool import DecodePool
 from tvrkit.frames.request import Decoded, FrameRequest
 from tvrkit.index.hits import Hit, moment
+from tvrkit.index.markup import escape, inline_jpeg
 
 _WIDTH, _HEIGHT = 480, 360
 _CARD = Template(
@@ -67,9 +65,9 @@ def write_page(
     ]
     template = Template(importlib.resources.files("tvrkit.index").joinpath("page.html").read_text(encoding="utf-8"))
     text = template.substitute(
-        title=_escape(title),
-        summary=_escape(summary),
-        version=_escape(tvrkit.__version__),
+        title=escape(title),
+        summary=escape(summary),
+        version=escape(tvrkit.__version__),
         cards="\n".join(cards),
     )
     try:
@@ -81,12 +79,12 @@ def write_page(
 def _card(hit: Hit, picture: str, part: float) -> str:
     return _CARD.substitute(
         # as_uri writes every byte that could end the attribute, or is no UTF-8, as %XX.
-        address=_escape(f"{hit.path.absolute().as_uri()}#t={hit.best_seconds:.2f}"),
+        address=escape(f"{hit.path.absolute().as_uri()}#t={hit.best_seconds:.2f}"),
         picture=picture,
         moment=moment(hit.best_seconds),
         duration=moment(hit.duration_seconds),
-        name=_escape(hit.path.name),
-        place=_escape(str(hit.path.parent)),
+        name=escape(hit.path.name),
+        place=escape(str(hit.path.parent)),
         rank=f"{hit.rank}.",
         part=f"{8 + 92 * part:.0f}",  # the last one's bar is short, not absent: its score is not 0
         score=f"{hit.score:.3f}",
@@ -95,17 +93,6 @@ def _card(hit: Hit, picture: str, part: float) -> str:
 
 def _picture(decoded: Decoded) -> str:
     if decoded.frames is None:
-        return f'<div class="none">no picture: {_escape(decoded.error.reason if decoded.error else "")}</div>'
-    from PIL import Image
-
-    image = Image.fromarray(decoded.frames[0])
-    image.thumbnail((_WIDTH, _HEIGHT), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=80, optimize=True)
-    data = base64.b64encode(file.getvalue()).decode("ascii")
-    return f'<img alt="" width="{image.width}" height="{image.height}" src="data:image/jpeg;base64,{data}">'
-
-
-def _escape(text: str) -> str:
-    """`text` as HTML, with bytes of a file name that are no UTF-8 written out."""
-    return html.escape(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+        return f'<div class="none">no picture: {escape(decoded.error.reason if decoded.error else "")}</div>'
+    address, width, height = inline_jpeg(decoded.frames[0], _WIDTH, _HEIGHT)
+    return f'<img alt="" width="{width}" height="{height}" src="{address}">'
