@@ -22,6 +22,7 @@ import numpy as np
 
 from tvrkit.errors import VideoError
 from tvrkit.frames.av_file import Clock, VideoFile
+from tvrkit.frames.facts import video_info
 from tvrkit.frames.request import FrameRequest, VideoInfo
 from tvrkit.frames.sampling import request_timestamps
 from tvrkit.frames.timeline import Timeline, header_timeline, survey
@@ -40,6 +41,7 @@ class Sampled(Generic[Image]):
     images: list[Image]
     pts_seconds: np.ndarray
     duration_seconds: float
+    info: VideoInfo | None = None
 
 
 class _AstrayError(Exception):
@@ -85,18 +87,7 @@ def probe(path: str, timeout_seconds: float) -> VideoInfo:
         _, frame = next(file.frames(), (0, None))
         if frame is None:
             raise _nothing(file)
-        rotation = round(frame.rotation / 90) % 4 * 90
-        size = (frame.width, frame.height)
-        width, height = size[::-1] if rotation in (90, 270) else size
-        return VideoInfo(
-            duration_seconds=timeline.duration_seconds,
-            frames=timeline.num_frames or file.stream.frames or None,
-            width=width,
-            height=height,
-            fps=float(file.stream.average_rate or 0),
-            codec=file.stream.codec_context.codec.canonical_name,
-            rotation=rotation,
-        )
+        return video_info(file, timeline, frame)
 
 
 def _by_header(request: FrameRequest, convert: Callable[[np.ndarray], Image], clock: Clock) -> Sampled[Image]:
@@ -138,13 +129,15 @@ def _sample(
     wanted = timeline.ticks(request_timestamps(request, timeline.duration_seconds))
     images: list[Image] = []
     times: list[int] = []
+    frame = None
     for when, frame in _frames_at(file, timeline, wanted, strict=strict, skip=skip):
         if not times or when > times[-1]:
             images.append(convert(file.upright_rgb(frame)))
             times.append(when)
     if not images:
         raise _AstrayError
-    return Sampled(images, timeline.seconds(times), timeline.duration_seconds)
+    info = video_info(file, timeline, frame) if request.with_info else None
+    return Sampled(images, timeline.seconds(times), timeline.duration_seconds, info)
 
 
 def _frames_at(

@@ -16,7 +16,7 @@ import numpy as np
 
 from tvrkit.errors import InstallError, VideoError
 from tvrkit.frames.av_reader import Sampled
-from tvrkit.frames.request import FrameRequest, check_size
+from tvrkit.frames.request import FrameRequest, VideoInfo, check_size
 from tvrkit.frames.sampling import request_timestamps
 
 Image = TypeVar("Image")
@@ -66,7 +66,14 @@ def read(request: FrameRequest, convert: Callable[[np.ndarray], Image]) -> Sampl
             images.append(convert(pixels))
     except (decord.DECORDError, RuntimeError, IndexError) as error:
         raise VideoError(request.path, f"decord cannot read it ({_words(error)})") from None
-    return Sampled(images, starts[rows], duration)
+    return Sampled(images, starts[rows], duration, _info(video, pixels, duration) if request.with_info else None)
+
+
+def _info(video: Any, pixels: np.ndarray, duration: float) -> VideoInfo:
+    # What decord does not tell is left open: the codec, and whether the pictures were turned.
+    fps = float(video.get_avg_fps())
+    height, width = pixels.shape[:2]
+    return VideoInfo(duration, len(video), width, height, fps if 0 < fps < 1000 else 0.0, "unknown", 0)
 
 
 def _times(video: Any) -> tuple[np.ndarray, float]:

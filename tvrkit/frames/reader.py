@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import closing
+from dataclasses import replace
 
 from tvrkit.errors import InstallError, VideoError, VideoTimeoutError
 from tvrkit.frames import av_reader
@@ -62,11 +63,10 @@ def probe(path: str, timeout_seconds: float = 60.0) -> VideoInfo:
     except VideoTimeoutError:
         raise
     except VideoError as error:
-        second = _second_reader(FrameRequest(path, num_frames=1), timeout_seconds, error)
-        if second.error is not None or second.frames is None:
+        second = _second_reader(FrameRequest(path, num_frames=1, with_info=True), timeout_seconds, error)
+        if second.info is None:
             raise error from None
-        height, width = second.frames.shape[1:3]
-        return VideoInfo(second.duration_seconds or 0.0, None, width, height, 0.0, "unknown", 0)
+        return second.info
 
 
 def decode_here(
@@ -99,7 +99,7 @@ def _second_reader(request: FrameRequest, timeout_seconds: float, error: VideoEr
         return Decoded(request, error=error)
     if second.error is not None:
         return Decoded(request, error=error)
-    return Decoded(request, second.frames, second.pts_seconds, second.duration_seconds, note=second_reader_note(error))
+    return replace(second, note=second_reader_note(error))
 
 
 def _in_child(request: FrameRequest, timeout_seconds: float) -> Decoded:

@@ -29,6 +29,8 @@ class FrameRequest:
         start_seconds: start of the span that is sampled; None is the start of the file.
         end_seconds: its end; None, or later than the file's end, is the end of the file.
         seed: decides what `random` draws.
+        with_info: whether to say what the file says of itself as well (`Decoded.info`); a container that does not
+            count its frames is then gone through once more, without being decoded.
     """
 
     path: str
@@ -37,6 +39,7 @@ class FrameRequest:
     start_seconds: float | None = None
     end_seconds: float | None = None
     seed: int = 0
+    with_info: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class VideoInfo:
 
     Attributes:
         duration_seconds: of the picture, from the start of the file.
-        frames: how many there are, as the container counts them; None where it does not.
+        frames: how many there are, by the container's index or its packets; None where there was no time to count.
         width: of a frame as it is shown (after rotation), pixels.
         height: likewise.
         fps: average frame rate; 0 where the container gives none.
@@ -99,6 +102,7 @@ class Decoded:
         duration_seconds: of the whole file, None after an error.
         error: why there are no frames, else None.
         note: what a user may want to know, such as that the second reader was needed.
+        info: what the file says of itself, where the request asks for it and there is no error.
     """
 
     request: FrameRequest
@@ -107,6 +111,7 @@ class Decoded:
     duration_seconds: float | None = None
     error: VideoError | None = None
     note: str | None = None
+    info: VideoInfo | None = None
 
 
 def check_settings(reader: str, timeout_seconds: float) -> None:
