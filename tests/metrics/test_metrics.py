@@ -27,7 +27,7 @@ def naive_places(scores, own):
     return [above + 1 + extra for extra in range(same)]
 
 
-def naive_metrics(rows_and_owns, ks=(1, 5, 10)):
+def naive_metrics(rows_and_owns, ks=(1, 5, 10, 50)):
     places = [naive_places(row, own) for row, own in rows_and_owns]
     recall = {
         k: 100 * float(sum(Fraction(sum(p <= k for p in options), len(options)) for options in places)) / len(places)
@@ -72,7 +72,7 @@ def test_metrics_equal_loops_with_many_ties(seed, videos, texts, levels, block):
     matrix = generator.integers(levels, size=(texts, videos)).astype(np.float32) / levels
     owner = generator.integers(videos, size=texts)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tvrkit.metrics._BLOCK", block)
+        patch.setattr("tvrkit.metrics.matrix.BLOCK", block)
         t2v = text_to_video_metrics(matrix, owner, resamples=20)
         v2t = video_to_text_metrics(torch.from_numpy(matrix), torch.from_numpy(owner), resamples=20)
     assert_same(t2v, naive_t2v(matrix.tolist(), owner.tolist()))
@@ -98,24 +98,24 @@ def test_by_hand():
 
 def test_one_score_for_everything_is_guessing():
     got = text_to_video_metrics(torch.full((50, 50), 0.3))
-    assert got.recall_at == pytest.approx({1: 2.0, 5: 10.0, 10: 20.0})
+    assert got.recall_at == pytest.approx({1: 2.0, 5: 10.0, 10: 20.0, 50: 100.0})
     assert got.mean_rank == got.median_rank == 25.5
     assert got.num_ties == got.num_queries == 50
 
 
 def test_perfect_and_worst():
     perfect = text_to_video_metrics(torch.eye(20))
-    assert perfect.recall_at == {1: 100.0, 5: 100.0, 10: 100.0}
+    assert perfect.recall_at == {1: 100.0, 5: 100.0, 10: 100.0, 50: 100.0}
     assert perfect.interval[1] == (100.0, 100.0)
     worst = video_to_text_metrics(-torch.eye(20))
-    assert worst.recall_at == {1: 0.0, 5: 0.0, 10: 0.0}
+    assert worst.recall_at == {1: 0.0, 5: 0.0, 10: 0.0, 50: 100.0}
     assert worst.mean_rank == 20.0
 
 
 def test_to_dict():
     got = text_to_video_metrics(torch.eye(4)).to_dict()
     assert list(got) == [
-        "R@1", "R@5", "R@10", "MdR", "MnR", "queries", "gallery", "ties", "R@1_low", "R@1_high",
+        "R@1", "R@5", "R@10", "R@50", "MdR", "MnR", "queries", "gallery", "ties", "R@1_low", "R@1_high",
     ]  # fmt: skip
     assert got["gallery"] == 4
 
@@ -184,7 +184,7 @@ def test_half_precision_scores_are_compared_as_they_are():
 
 
 def test_dual_softmax_is_its_formula_in_each_direction(monkeypatch):
-    monkeypatch.setattr("tvrkit.metrics._BLOCK", 8)
+    monkeypatch.setattr("tvrkit.metrics.matrix.BLOCK", 8)
     generator = np.random.default_rng(0)
     matrix = generator.random((5, 4))
     weights = np.exp(100 * matrix)
@@ -207,7 +207,7 @@ def test_dual_softmax_mends_a_hub_in_each_direction():
 
 
 def test_query_bank_norm_by_hand(monkeypatch):
-    monkeypatch.setattr("tvrkit.metrics._BLOCK", 3)
+    monkeypatch.setattr("tvrkit.metrics.matrix.BLOCK", 3)
     bank = np.array([[0.9, 0.1, 0.2], [0.8, 0.3, 0.1]])
     # Only item 0 is some bank query's best: query 0, whose best it is, is normalised, query 1 is not.
     scores = np.array([[0.6, 0.5, 0.1], [0.2, 0.1, 0.7]])
@@ -223,7 +223,7 @@ def test_query_bank_norm_by_hand(monkeypatch):
 
 
 def test_never_more_than_a_block_beside_the_matrix(monkeypatch):
-    monkeypatch.setattr("tvrkit.metrics._BLOCK", 2**14)
+    monkeypatch.setattr("tvrkit.metrics.matrix.BLOCK", 2**14)
     matrix = torch.rand(1500, 500)
     owner = torch.arange(500).repeat_interleave(3)
     for metrics in (text_to_video_metrics, video_to_text_metrics):
