@@ -221,7 +221,7 @@ def test_the_shapes_model_is_never_used_silently(clips: Path, query: Callable[..
     (run / "run.json").write_text(json.dumps({"name": run.name, "dataset": "shapes"}))
     result = query("a dog", "--videos", "clips", model=False)
     assert result.code == 1 and result.stdout == ""
-    from tvrkit.core.backbone import DEFAULT_SEARCH_BACKBONE
+    from tvrkit.core.catalogue import DEFAULT_SEARCH_BACKBONE
 
     assert f"Model: {DEFAULT_SEARCH_BACKBONE}, the default" in result.stderr
     assert re.search(r"Error: .*must be downloaded.*--model", result.stderr)

@@ -12,7 +12,8 @@ from backbones import KINDS, write_backbone
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from tvrkit.core.backbone import DEFAULT_SEARCH_BACKBONE, Backbone, build_backbone
+from tvrkit.core.backbone import Backbone, build_backbone
+from tvrkit.core.catalogue import DEFAULT_SEARCH_BACKBONE
 from tvrkit.core.spec import find_spec, pretrained_tags
 from tvrkit.errors import ModelError, WeightsUnavailableError
 

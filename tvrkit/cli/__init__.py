@@ -20,6 +20,7 @@ from tvrkit import __version__
 COMMANDS = {
     "doctor": "Check this installation and say what to do about each fault.",
     "prepare": "Turn videos and captions into a data set.",
+    "models": "List the backbones that --model takes.",
     "train": "Train a model on a prepared data set.",
     "eval": "Measure how well a model finds videos by captions, and back.",
     "export": "Write a trained model as one folder that loads anywhere.",

@@ -142,7 +142,7 @@ def _load(model: str | None, videos: Sequence[Path], device: str) -> tuple[Retri
     run = newest_run() if model is None else None
     device = choose_device(device)
     from tvrkit.core import load_model
-    from tvrkit.core.backbone import DEFAULT_SEARCH_BACKBONE
+    from tvrkit.core.catalogue import DEFAULT_SEARCH_BACKBONE
 
     if model is not None:
         source, why = model, ""

@@ -14,9 +14,6 @@ from tvrkit.core.spec import BackboneSpec, find_spec, find_weights
 from tvrkit.core.text import Tokenizer
 from tvrkit.core.weights import is_openai, load_weights, read_weights
 
-DEFAULT_SEARCH_BACKBONE = "PE-Core-S-16-384/meta"
-"""What `tvrkit query` searches with when no model was trained or named; docs/backbones.md says why."""
-
 
 class Backbone(nn.Module):
     """Image and text tower.

@@ -29,9 +29,8 @@ def fetch(repository: str, names: Sequence[str], *, what: str) -> Path:
     Raises:
         WeightsUnavailableError: none is cached, and none can be downloaded.
     """
-    for name in names:
-        if (cached := _cached(repository, name)) is not None:
-            return cached
+    if (there := cached(repository, names)) is not None:
+        return there
     _check_reachable(repository, what)
     for name in names:
         if (downloaded := _download(repository, name, what)) is not None:
@@ -39,6 +38,11 @@ def fetch(repository: str, names: Sequence[str], *, what: str) -> Path:
     raise WeightsUnavailableError(
         f"{what}: the repository {repository} at {_endpoint()} has no file {' or '.join(names)}; {_ways_out()}."
     )
+
+
+def cached(repository: str, names: Sequence[str]) -> Path | None:
+    """Path of the first of the named files that the cache has; the hub is not asked."""
+    return next((path for name in names if (path := _cached(repository, name)) is not None), None)
 
 
 def fetch_folder(repository: str, required: str, optional: Sequence[str], *, what: str) -> Path:

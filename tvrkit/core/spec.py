@@ -87,9 +87,8 @@ def find_weights(backbone: str, pretrained: str | None) -> Path | None:
     if not is_local(backbone):
         name = open_clip_name(backbone)
         if (tag := _tag_config(name, pretrained)) is not None:
-            owner, repository, file_name = str(tag["hf_hub"]).split("/", 2)
-            names = _alternatives(file_name) if file_name else _OPEN_CLIP_FILES
-            return hub.fetch(f"{owner}/{repository}", names, what=f"the weights {name}/{pretrained}")
+            repository, names = weights_files(str(tag["hf_hub"]))
+            return hub.fetch(repository, names, what=f"the weights {name}/{pretrained}")
     elif not Path(pretrained).is_file() and backbone != SHAPES:
         beside = local_config(backbone).parent / pretrained
         if beside.is_file():
@@ -99,9 +98,24 @@ def find_weights(backbone: str, pretrained: str | None) -> Path | None:
     known = pretrained_tags(backbone)
     raise ModelError(
         f"pretrained={pretrained!r} is neither a file nor a tag of {backbone}"
-        + (_nearest(pretrained, known) if known else ", which has no tags: give a weights file, or null")
+        + (nearest_names(pretrained, known) if known else ", which has no tags: give a weights file, or null")
         + "."
     )
+
+
+def weights_files(location: str) -> tuple[str, Sequence[str]]:
+    """The hub's repository of a tag's weights, and the names that their file may have, best first.
+
+    Args:
+        location: open_clip's `hf_hub`, `owner/repository/` or `owner/repository/file`.
+    """
+    owner, repository, file_name = location.split("/", 2)
+    return f"{owner}/{repository}", _alternatives(file_name) if file_name else _OPEN_CLIP_FILES
+
+
+def needs_transformers(spec: BackboneSpec) -> bool:
+    """Whether its text tower or its tokenizer comes from transformers (the extra `hf`)."""
+    return "hf_model_name" in spec.text_cfg or "hf_tokenizer_name" in spec.text_cfg
 
 
 def pretrained_tags(backbone: str) -> list[str]:
@@ -126,7 +140,7 @@ def nearest_backbones(word: str) -> str:
     """The end of a sentence that names the known backbones nearest to a word; empty where none is near."""
     import open_clip
 
-    return _nearest(open_clip_name(word), [*open_clip.list_models(), SHAPES])
+    return nearest_names(open_clip_name(word), [*open_clip.list_models(), SHAPES])
 
 
 def is_local(backbone: str) -> bool:
@@ -185,7 +199,8 @@ def _alternatives(file_name: str) -> Sequence[str]:
     return (f"{stem}.safetensors", file_name) if dot and suffix in ("bin", "pth", "pt") else (file_name,)
 
 
-def _nearest(word: str, known: Sequence[str]) -> str:
+def nearest_names(word: str, known: Sequence[str]) -> str:
+    """The end of a sentence that names the known ones most like a word: all of a few, none where none is near."""
     if len(known) <= 8:
         return f"; it has {', '.join(known)}"
     lowered = {name.lower(): name for name in known}
