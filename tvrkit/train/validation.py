@@ -75,11 +75,7 @@ class Validation:
         elif cache:
             records = manifest.split(self._split)
             self._encoded = encode_cached(model, manifest, records, config, report, self._split)
-            for error in self._encoded.failures.values():
-                raise DataError(
-                    f"the split {self._split!r} of {manifest.name} cannot be used whole: {error}; mend the file, or"
-                    " prepare the data set again without it."
-                )
+            _require_readable(self._encoded, manifest, self._split)
 
     def __call__(self, model: RetrievalModel, step: int) -> Outcome:
         """Evaluate the model as it is after `step` steps."""
@@ -96,7 +92,9 @@ class Validation:
             reader=data.reader,
             timeout_seconds=data.timeout_seconds,
         )
-        evaluation = evaluate_encoded(model, self._manifest, self._split, encoded)
+        _require_readable(encoded, self._manifest, self._split)
+        # A choice among checkpoints, no published number: it needs no protocol's whole set.
+        evaluation = evaluate_encoded(model, self._manifest, self._split, encoded, allow_missing=True)
         metrics = {**about, **evaluation.to_dict(), "selected_by": self._config.train.select_by}
         direction, _, name = self._config.train.select_by.partition("/")
         return Outcome(
@@ -104,4 +102,12 @@ class Validation:
             metrics=metrics,
             words=f"{self._split} {evaluation.words()}",
             lower_is_better=name in _LOWER_IS_BETTER,
+        )
+
+
+def _require_readable(encoded: EncodedFrames, manifest: Manifest, split: str) -> None:
+    for error in encoded.failures.values():
+        raise DataError(
+            f"the split {split!r} of {manifest.name} cannot be used whole: {error}; mend the file, or"
+            " prepare the data set again without it."
         )

@@ -82,7 +82,7 @@ def test_evaluate_reads_and_ranks(world):
     evaluation = evaluate(model, manifest, "test", workers=0, on_progress=lambda *n: told.append(n))
     assert evaluation.to_dict() == evaluate_encoded(model, manifest, "test", encoded["test"]).to_dict()
     assert told[-1] == (9, 0)
-    assert set(evaluation.to_dict()) == {"dataset", "split", "protocol", "t2v", "v2t"}
+    assert set(evaluation.to_dict()) == {"dataset", "split", "protocol", "coverage", "t2v", "v2t"}
     assert "t2v R@1" in evaluation.words()
 
 
