@@ -1,1 +1,5 @@
 """An evaluation as one HTML file."""
+
+from tvrkit.report.page import write_report
+
+__all__ = ["write_report"]
