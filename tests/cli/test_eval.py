@@ -58,8 +58,9 @@ def test_the_bare_command_measures_the_newest_run_on_its_test_split(trained):
     assert bare.code == 0, bare.stderr
     assert max(len(line) for line in bare.stdout.splitlines()) <= 80
     table = " ".join(bare.stdout.split())
-    assert "squares, test: t2v, 5 captions look for their video among 5" in table
-    assert "R@1 95 % R@5 R@10 MdR MnR ties" in table
+    assert "squares, test, no protocol: 5 videos and 5 captions" in table
+    assert "t2v: 5 captions look for their video among 5" in table
+    assert "R@1 95 % R@5 R@10 R@50 MdR MnR ties" in table
     assert "zero-shot" in table and "2 families of clips whose captions differ in one word" in table
     assert "right of two captions: colour" in table
     assert "chosen by t2v/MnR on the split val" in " ".join(bare.stderr.split())

@@ -78,7 +78,7 @@ def test_so_many_captions_a_video():
     assert read_groups(1, 3, 3).tolist() == [0, 1, 2]
     with pytest.raises(DataError, match="4 captions for each of 3 videos are not the 6 there are"):
         read_groups("4", 6, 3)
-    with pytest.raises(DataError, match="fits 6 captions of 3 videos, .* say so by --transposed"):
+    with pytest.raises(DataError, match="fits 6 captions of 3 videos, .* turn the scores by --transposed"):
         read_groups("2", 3, 6)
     with pytest.raises(DataError, match="0 captions for each"):
         read_groups("0", 6, 3)
@@ -105,7 +105,7 @@ def test_the_official_list_of_msrvtt(shared):
 @pytest.mark.parametrize(
     ("name", "content", "texts", "videos", "words"),
     [
-        ("a.txt", "0\n1\n", 3, 2, r"has 2 values, and the matrix 3 rows and 2 columns: .* say so by --transposed"),
+        ("a.txt", "0\n1\n", 3, 2, r"has 2 values, .* 2 videos .*, so turn the scores by --transposed"),
         ("a.txt", "0\n1\n0\n1\n", 3, 2, r"has 4 values, and the matrix 3 captions \(rows\)"),
         ("a.txt", "0\n2\n", 2, 2, "gives caption 1 the video 2, and the columns are 0 to 1"),
         ("a.txt", "1\n2\n", 2, 2, "count from 0"),

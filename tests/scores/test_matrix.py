@@ -77,7 +77,7 @@ def test_names_beside_it(tmp_path):
     assert scores.video_of_text.tolist() == [1, 0]
     np.save(tmp_path / "a.npy", MATRIX.T)
     np.testing.assert_array_equal(read_scores(tmp_path / "a.npy", transposed=True).similarity, MATRIX)
-    with pytest.raises(DataError, match="videos by captions; say so by --transposed"):
+    with pytest.raises(DataError, match="turn the scores by --transposed"):
         read_scores(tmp_path / "a.npy")
     np.save(tmp_path / "a.npy", np.eye(4))
     with pytest.raises(DataError, match="names 2 captions and 3 videos, and a.npy is 4 x 4"):

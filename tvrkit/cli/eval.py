@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,182 +13,167 @@ from tvrkit.cli.options import (
     data_option,
     device_option,
     json_option,
-    model_option,
     reader_option,
     timeout_option,
     workers_option,
 )
-from tvrkit.errors import ConfigError, TvrkitError, WeightsUnavailableError
+from tvrkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tvrkit.cli.evaluation import Row
-    from tvrkit.core import RetrievalModel
-    from tvrkit.encode import EncodedFrames
-    from tvrkit.manifest import Manifest
+    from tvrkit.cli.evaluation import Measured
+
+TEMPERATURE = 100.0
 
 
 @click.command()
-@click.argument("run", required=False)
-@model_option
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="MODEL",
+    help="An exported folder, a run, or an open_clip NAME/TAG (as ViT-B-32/openai); repeatable.",
+)
 @data_option
 @click.option("--split", default="test", show_default=True, help="Split to measure on.")
 @click.option(
     "--zero-shot/--no-zero-shot",
     default=None,
-    help="Measure the backbone as it was pretrained as well.  [default: if its weights are at hand]",
+    help="Measure the backbone as it was pretrained as well.  [default: for one model, if its weights are at hand]",
 )
-@click.option("--allow-missing", is_flag=True, help="Leave unreadable videos out, and say so, instead of stopping.")
+@click.option("--allow-missing", is_flag=True, help="Measure an incomplete test set, and say so, instead of stopping.")
+@click.option("--dual-softmax", is_flag=True, help="Add rows with dual softmax, which looks at the whole test set.")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="TAU",
+    help=f"Of --dual-softmax.  [default: {TEMPERATURE:g}]",
+)
+@click.option(
+    "--query-bank", type=click.IntRange(min=1), metavar="N", help="Add rows with QB-Norm over N training captions."
+)
+@click.option(
+    "--similarity",
+    "matrices",
+    multiple=True,
+    metavar="FILE",
+    help="Measure scores (captions by videos) instead of a model: .npy, .npz or .safetensors; repeatable.",
+)
+@click.option("--groups", metavar="N|FILE", help="Captions a video, or a file with the video of each caption.")
+@click.option("--transposed", is_flag=True, help="The scores stand videos by captions.")
+@click.option("--protocol", metavar="NAME", help="Protocol that the scores belong to; its numbers are checked.")
 @click.option(
     "--save-similarity",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE.npy",
     help="Write the scores, captions by videos, and a FILE.json that names both.",
 )
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.html",
+    help="Write a page with tables, curves and the worst queries.",
+)
 @json_option
 @device_option
 @reader_option
 @workers_option
 @timeout_option
-def command(
-    run: str | None,
-    model: str | None,
-    data: str | None,
-    split: str,
-    zero_shot: bool | None,
-    allow_missing: bool,
-    save_similarity: Path | None,
-    as_json: bool,
-    device: str,
-    reader: str,
-    workers: int,
-    timeout: float,
-) -> None:
+def command(runs: tuple[str, ...], models: tuple[str, ...], matrices: tuple[str, ...], **options: Any) -> None:
     """Measure how well a model finds videos by captions, and back.
 
     Takes a RUN, or with --model anything else that holds a model; without either the newest run. Ranks the test split
-    of the data set that it was trained on, and for `shapes` asks the hard gallery of one-word edits too.
+    of the data set that it was trained on, and for `shapes` asks the hard gallery of one-word edits too. Several are
+    measured alike and compared with the first. With --similarity, scores that any other program made are measured.
 
     \b
-    Example:
+    Examples:
       tvrkit eval --model ViT-B-32/openai --data shapes --json
+      tvrkit eval --similarity scores.npy --groups 20 --protocol msrvtt-full
     """
-    from tvrkit.cli.evaluation import chosen_by, keep, print_tables, result_of, write_scores
-    from tvrkit.core import load_model
-    from tvrkit.manifest import read_manifest
-
-    source, folder = _choose_model(run, model)
-    manifest = read_manifest(_choose_data(data, folder))
-    manifest.split(split)  # before anything costs time
-    reading = _Reading(choose_device(device), reader, workers, timeout, allow_missing)
-    main = load_model(source, reading.device)
-    output.say(f"Model: {source}{chosen_by(folder)}")
-    rows = [_measure(source if folder is None else "trained", main, manifest, split, reading)]
-    if zero_shot is not False and folder is not None and (base := _zero_shot(main, reading.device, zero_shot)):
-        rows.append(_measure("zero-shot", base, manifest, split, reading))
-    if save_similarity is not None:
-        write_scores(save_similarity, rows[0].evaluation, manifest)
-    result = result_of(source, folder, rows)
-    if folder is not None:
-        keep(folder, result)
-    if as_json:
-        output.print_json(result)
+    _check(runs, models, matrices, options)
+    if matrices:
+        measured, comparisons = _matrices(matrices, options)
+        manifest = None
     else:
-        print_tables(rows)
+        from tvrkit.cli.evaluation_models import Choices, measure_models
+
+        choices = Choices(
+            data=options["data"],
+            split=options["split"],
+            zero_shot=options["zero_shot"],
+            device=choose_device(options["device"]),
+            reader=options["reader"],
+            workers=options["workers"],
+            timeout=options["timeout"],
+            allow_missing=options["allow_missing"],
+            temperature=_temperature(options),
+            query_bank=options["query_bank"],
+        )
+        measured, comparisons, manifest = measure_models(runs, models, choices)
+    _show(measured, comparisons, manifest, options)
 
 
-@dataclass(frozen=True)
-class _Reading:
-    """How videos are read."""
-
-    device: str
-    reader: str
-    workers: int
-    timeout: float
-    allow_missing: bool
-
-
-def _choose_model(run: str | None, model: str | None) -> tuple[str, Path | None]:
-    """What to load, and the run or exported folder that it is, if it is one."""
-    from tvrkit.workspace import runs, runs_folder
-
-    if run is not None and model is not None:
-        raise ConfigError("give a RUN or --model, not both.")
-    if run is not None:
-        for folder in (Path(run), runs_folder() / run):
-            if folder.is_dir():
-                return str(folder), folder
-        raise ConfigError(f"there is no run {run!r}, neither here nor in {runs_folder()}.")
-    if model is not None:
-        return model, Path(model) if Path(model).is_dir() else None
-    there = runs()
-    if not there:
+def _check(runs: tuple[str, ...], models: tuple[str, ...], matrices: tuple[str, ...], options: dict[str, Any]) -> None:
+    """Refuse options that contradict each other, before anything costs time."""
+    if runs and models:
+        raise ConfigError("give a RUN or --model, not both (--model takes runs too, and may be repeated).")
+    if options["temperature"] is not None and not options["dual_softmax"]:
+        raise ConfigError("--temperature belongs to --dual-softmax, which is not given.")
+    if not matrices:
+        for key in ("groups", "transposed", "protocol"):
+            if options[key]:
+                reason = " (a data set's protocol stands in its manifest)" if key == "protocol" else ""
+                raise ConfigError(f"--{key} says how to read the scores of --similarity, which is not given{reason}.")
+        if options["save_similarity"] is not None and len(runs) + len(models) > 1:
+            raise ConfigError("--save-similarity writes the scores of one model: give one RUN or --model.")
+        return
+    given = {"a RUN": runs, "--model": models, "--data": options["data"], "--zero-shot": options["zero_shot"]}
+    for name, value in given.items():
+        if value:
+            raise ConfigError(f"--similarity measures scores that are there already: {name} has no part in it.")
+    if options["query_bank"] is not None:
+        raise ConfigError("--query-bank needs a model that scores training captions, which --similarity has not.")
+    if options["save_similarity"] is not None:
         raise ConfigError(
-            f"there is no run in {runs_folder()}: train one with `tvrkit train`, or name a model with --model."
-        )
-    return str(there[-1]), there[-1]
-
-
-def _choose_data(data: str | None, folder: Path | None) -> Path:
-    """The manifest: the one named, else the one that the run was trained on, else the only one prepared."""
-    from tvrkit.train.run import read_run
-    from tvrkit.workspace import RUN_FILE, manifest_path
-
-    if data is None and folder is not None and (folder / RUN_FILE).is_file():
-        info = read_run(folder)
-        there = Path(str(info["manifest"]))
-        # A project folder may have moved since, with its data.
-        return there if there.is_file() else manifest_path(str(info["dataset"]))
-    return manifest_path(data)
-
-
-def _measure(name: str, model: RetrievalModel, manifest: Manifest, split: str, reading: _Reading) -> Row:
-    from tvrkit.cli.evaluation import Row
-    from tvrkit.evaluate import HARD_SPLIT, evaluate_encoded, evaluate_hard
-
-    encoded = _encode(name, model, manifest, split, reading)
-    evaluation = evaluate_encoded(model, manifest, split, encoded, allow_missing=reading.allow_missing)
-    hard = None
-    if split == "test" and HARD_SPLIT in manifest.splits():
-        hard = evaluate_hard(model, manifest, _encode(name, model, manifest, HARD_SPLIT, reading))
-    return Row(name, evaluation, hard)
-
-
-def _encode(name: str, model: RetrievalModel, manifest: Manifest, split: str, reading: _Reading) -> EncodedFrames:
-    from tvrkit.encode import frame_cache
-    from tvrkit.evaluate import encode_split
-    from tvrkit.reporting import counted
-    from tvrkit.store import FeatureStore
-
-    total = len(manifest.split(split))
-    with FeatureStore(frame_cache(model)) as store, output.progress(f"Frames of {split}, {name}", total) as bar:
-        return encode_split(
-            model,
-            manifest,
-            split,
-            workers=reading.workers,
-            reader=reading.reader,
-            timeout_seconds=reading.timeout,
-            store=store,
-            on_progress=counted(bar),
+            "--save-similarity writes the scores of a model, and --similarity has them in a file already."
         )
 
 
-def _zero_shot(model: RetrievalModel, device: str, wanted: bool | None) -> RetrievalModel | None:
-    """The backbone as it was pretrained; None, with a line that says why, where that is not to be had."""
-    from tvrkit.core import build_model
-    from tvrkit.evaluate import zero_shot_config
+def _temperature(options: dict[str, Any]) -> float | None:
+    """Of dual softmax; None without it."""
+    if not options["dual_softmax"]:
+        return None
+    return TEMPERATURE if options["temperature"] is None else float(options["temperature"])
 
-    config = zero_shot_config(model.config)
-    if config.pretrained is None:
-        reason = "its backbone began from random weights"
+
+def _matrices(matrices: tuple[str, ...], options: dict[str, Any]) -> tuple[list[Measured], list[Any]]:
+    from tvrkit.cli.evaluation_scores import measure_matrices
+
+    return measure_matrices(
+        matrices,
+        groups=options["groups"],
+        transposed=options["transposed"],
+        protocol=options["protocol"],
+        split=options["split"],
+        allow_missing=options["allow_missing"],
+        temperature=_temperature(options),
+    )
+
+
+def _show(measured: list[Measured], comparisons: list[Any], manifest: Any, options: dict[str, Any]) -> None:
+    from tvrkit.cli import evaluation
+    from tvrkit.cli.evaluation_tables import print_comparisons, print_tables, warn_of
+
+    if options["save_similarity"] is not None:
+        evaluation.write_scores(options["save_similarity"], measured[0].rows[0].evaluation)
+    for one in measured:
+        evaluation.keep(one)
+    if options["as_json"]:
+        output.print_json(evaluation.result_of(measured, comparisons))
     else:
-        try:
-            return build_model(config, device)
-        except WeightsUnavailableError as error:
-            reason = str(error)
-        except TvrkitError as error:  # a weights file of one's own that lies elsewhere now
-            reason = str(error)
-    if wanted:
-        raise ConfigError(f"--zero-shot: there is no pretrained model to compare with, {reason}")
-    output.say(f"No zero-shot row: {reason}")
-    return None
+        print_tables(measured)
+        print_comparisons(comparisons)
+    warn_of(measured)
+    if options["report"] is not None:
+        evaluation.write_page(options["report"], measured, comparisons, manifest, options)

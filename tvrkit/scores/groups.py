@@ -13,7 +13,7 @@ import numpy as np
 
 from tvrkit.errors import DataError
 from tvrkit.scores.arrays import read_array, split_source
-from tvrkit.scores.matrix import parse_names
+from tvrkit.scores.matrix import TURN, parse_names
 
 _ID_COLUMNS = ("video_id", "video", "group", "video_of_text")
 _ARRAYS = (".npy", ".npz", ".safetensors")
@@ -62,7 +62,7 @@ def _evenly(each: int, texts: int, videos: int) -> np.ndarray:
     if each * texts == videos:
         raise DataError(
             f"--groups {each} fits {videos:,} captions of {texts:,} videos, and the matrix has {texts:,} captions of"
-            f" {videos:,} videos: if its rows are videos, say so by --transposed."
+            f" {videos:,} videos: {TURN}."
         )
     raise DataError(f"--groups {each}: {each} captions for each of {videos:,} videos are not the {texts:,} there are.")
 
@@ -151,7 +151,7 @@ def _columns_of(ids: list[str], source: str | Path, videos: int, video_ids: Sequ
 def _wrong_length(source: str | Path, values: int, texts: int, videos: int) -> str:
     if values == videos:
         return (
-            f"{source} has {values:,} values, and the matrix {texts:,} rows and {videos:,} columns: a value belongs to"
-            " each caption, and captions are the rows; if here they are the columns, say so by --transposed."
+            f"{source} has {values:,} values, and the matrix {texts:,} captions (rows) and {videos:,} videos (columns):"
+            f" a value belongs to each caption, so {TURN}."
         )
     return f"{source} has {values:,} values, and the matrix {texts:,} captions (rows): each needs the one of its video."

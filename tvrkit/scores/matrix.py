@@ -15,6 +15,8 @@ from tvrkit.scores.arrays import read_array, split_source
 
 _KINDS = {"c": "complex numbers", "b": "yes and no", "U": "text", "S": "text", "V": "records, or a type not of numpy's"}
 
+TURN = "turn the scores by --transposed (or leave it out where it is given)"
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -116,7 +118,7 @@ def _names_beside(path: Path, shape: tuple[int, ...]) -> dict[str, Any]:
     if (videos, texts) == tuple(shape):
         raise DataError(
             f"{path} has {shape[0]:,} rows and {shape[1]:,} columns, and {beside.name} names {texts:,} captions and"
-            f" {videos:,} videos: the scores stand videos by captions; say so by --transposed (or, if you did, do not)."
+            f" {videos:,} videos: {TURN}."
         )
     raise DataError(
         f"{beside} names {texts:,} captions and {videos:,} videos, and {path.name} is {shape[0]:,} x {shape[1]:,}: the"
