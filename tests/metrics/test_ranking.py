@@ -1,8 +1,7 @@
-"""Metrics against a loop that deals out tied places one by one, and against values worked by hand."""
+"""Ranks against a loop that deals out tied places one by one, values by hand, and what no ranking may depend on."""
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 
 import numpy as np
@@ -11,12 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tvrkit.errors import DataError
 from tvrkit.metrics import (
-    dual_softmax,
-    query_bank_norm,
     text_to_video_metrics,
+    text_to_video_ranks,
     video_to_text_metrics,
+    video_to_text_ranks,
 )
 
 
@@ -112,14 +110,6 @@ def test_perfect_and_worst():
     assert worst.mean_rank == 20.0
 
 
-def test_to_dict():
-    got = text_to_video_metrics(torch.eye(4)).to_dict()
-    assert list(got) == [
-        "R@1", "R@5", "R@10", "R@50", "MdR", "MnR", "queries", "gallery", "ties", "R@1_low", "R@1_high",
-    ]  # fmt: skip
-    assert got["gallery"] == 4
-
-
 @pytest.mark.parametrize("metrics", [text_to_video_metrics, video_to_text_metrics])
 def test_order_of_items_and_queries_does_not_matter(metrics):
     generator = torch.Generator().manual_seed(0)
@@ -131,95 +121,6 @@ def test_order_of_items_and_queries_does_not_matter(metrics):
     assert moved.recall_at == pytest.approx(plain.recall_at)
     assert moved.mean_rank == pytest.approx(plain.mean_rank)
     assert moved.num_ties == plain.num_ties
-
-
-def test_bootstrap_is_seeded_and_about_right():
-    generator = torch.Generator().manual_seed(1)
-    matrix = torch.rand(400, 400, generator=generator) + 0.9 * torch.eye(400)
-    first, again, other = (text_to_video_metrics(matrix, seed=seed) for seed in (0, 0, 1))
-    assert first.interval == again.interval
-    assert first.interval != other.interval
-    p = first.recall_at[1] / 100
-    spread = 1.96 * 100 * math.sqrt(p * (1 - p) / 400)
-    assert first.interval[1][0] == pytest.approx(100 * p - spread, abs=1.0)
-    assert first.interval[1][1] == pytest.approx(100 * p + spread, abs=1.0)
-
-
-def test_bootstrap_draws_videos_with_all_their_captions():
-    """Twenty copies of a caption say no more than one: the interval must not shrink."""
-    generator = torch.Generator().manual_seed(2)
-    matrix = torch.rand(100, 100, generator=generator) + 0.8 * torch.eye(100)
-    once = text_to_video_metrics(matrix)
-    copied = text_to_video_metrics(matrix.repeat_interleave(20, 0), torch.arange(100).repeat_interleave(20))
-    assert copied.recall_at == pytest.approx(once.recall_at)
-    assert copied.interval[1] == pytest.approx(once.interval[1])
-
-
-@pytest.mark.parametrize("metrics", [text_to_video_metrics, video_to_text_metrics])
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_score_that_is_no_number_is_an_error(metrics, value):
-    matrix = torch.eye(6)
-    matrix[2, 1:4] = value
-    with pytest.raises(DataError, match="3 of 36 similarity scores are NaN or infinite.*row 2, column 1"):
-        metrics(matrix)
-
-
-def test_bad_correspondences_are_errors():
-    matrix = torch.zeros(3, 2)
-    with pytest.raises(DataError, match="3 texts and 2 videos"):
-        text_to_video_metrics(matrix)
-    with pytest.raises(DataError, match=r"videos of 1 texts are not among the 2.*text 2 \(video 5\)"):
-        text_to_video_metrics(matrix, [0, 1, 5])
-    with pytest.raises(DataError, match="one whole number for each of 3 texts"):
-        video_to_text_metrics(matrix, [0, 1])
-    with pytest.raises(DataError, match="one whole number"):
-        video_to_text_metrics(matrix, [0.0, 1.0, 1.0])
-    with pytest.raises(DataError, match=r"\(0, 2\)"):
-        text_to_video_metrics(torch.zeros(0, 2), [])
-
-
-def test_half_precision_scores_are_compared_as_they_are():
-    matrix = (torch.rand(20, 20) + torch.eye(20)).bfloat16()
-    assert text_to_video_metrics(matrix) == text_to_video_metrics(matrix.float())
-
-
-def test_dual_softmax_is_its_formula_in_each_direction(monkeypatch):
-    monkeypatch.setattr("tvrkit.metrics.matrix.BLOCK", 8)
-    generator = np.random.default_rng(0)
-    matrix = generator.random((5, 4))
-    weights = np.exp(100 * matrix)
-    np.testing.assert_allclose(dual_softmax(matrix), matrix * weights / weights.sum(0), rtol=1e-10)
-    np.testing.assert_allclose(dual_softmax(matrix.T).T, matrix * weights / weights.sum(1, keepdims=True), rtol=1e-10)
-
-
-def test_dual_softmax_mends_a_hub_in_each_direction():
-    """Video 0 is every text's favourite, but its own text likes it best; and the same with the sides changed."""
-    hub = torch.tensor([[0.9, 0.1, 0.1], [0.6, 0.5, 0.1], [0.6, 0.1, 0.5]])
-    assert text_to_video_metrics(hub, ks=(1,)).recall_at[1] == pytest.approx(100 / 3)
-    assert text_to_video_metrics(dual_softmax(hub), ks=(1,)).recall_at[1] == 100.0
-    popular_text = hub.T
-    assert video_to_text_metrics(popular_text, ks=(1,)).recall_at[1] == pytest.approx(100 / 3)
-    # A softmax over a query's own items keeps their order, so the wrong axis would change nothing here.
-    wrong = dual_softmax(popular_text)
-    assert video_to_text_metrics(wrong, ks=(1,)).recall_at[1] == pytest.approx(100 / 3)
-    right = dual_softmax(popular_text.T).T
-    assert video_to_text_metrics(right, ks=(1,)).recall_at[1] == 100.0
-
-
-def test_query_bank_norm_by_hand(monkeypatch):
-    monkeypatch.setattr("tvrkit.metrics.matrix.BLOCK", 3)
-    bank = np.array([[0.9, 0.1, 0.2], [0.8, 0.3, 0.1]])
-    # Only item 0 is some bank query's best: query 0, whose best it is, is normalised, query 1 is not.
-    scores = np.array([[0.6, 0.5, 0.1], [0.2, 0.1, 0.7]])
-    expected = scores.copy()
-    expected[0] = np.exp(20 * scores[0]) / np.exp(20 * bank).sum(0)
-    got = query_bank_norm(scores, bank)
-    np.testing.assert_allclose(got, expected, rtol=1e-10)
-    assert got[0].argmax() == 1  # the hub lost
-    flipped = query_bank_norm(scores.T, np.array([[0.5, 0.1], [0.6, 0.2]])).T
-    assert not np.allclose(flipped, got)
-    with pytest.raises(DataError, match="2 items, the similarity for 3"):
-        query_bank_norm(scores, bank[:, :2])
 
 
 def test_never_more_than_a_block_beside_the_matrix(monkeypatch):
@@ -235,3 +136,70 @@ def test_never_more_than_a_block_beside_the_matrix(monkeypatch):
                 held += event.nbytes()
                 peak = max(peak, held)
         assert peak < matrix.numel() * 4 / 4
+
+
+def test_ranks_by_hand():
+    """Texts 0 and 1 belong to video 2, text 2 to video 0; video 1 has no caption."""
+    similarity = torch.tensor([[0.1, 0.5, 0.5], [0.9, 0.8, 0.7], [0.3, 0.3, 0.3]])
+    t2v = text_to_video_ranks(similarity, [2, 2, 0])
+    assert (t2v.above.tolist(), t2v.equal.tolist(), t2v.unit.tolist()) == ([0, 2, 0], [1, 0, 2], [2, 2, 0])
+    assert (t2v.num_items, len(t2v)) == (3, 3)
+    assert t2v.credit(1).tolist() == [0.5, 0.0, 1 / 3]
+    assert t2v.credit(2).tolist() == [1.0, 0.0, 2 / 3]
+    assert t2v.place.tolist() == [1.5, 3.0, 2.0]
+    v2t = video_to_text_ranks(similarity, [2, 2, 0])
+    # Video 0: its own .3, video 2's best .9. Video 2: its own best .7, video 0's .3.
+    assert (v2t.above.tolist(), v2t.equal.tolist(), v2t.unit.tolist()) == ([1, 0], [0, 0], [0, 2])
+    assert v2t.num_items == 2
+
+
+MATRICES = st.tuples(st.integers(0, 10_000), st.integers(1, 9), st.integers(1, 25), st.sampled_from([2, 5, 10**6]))
+
+
+def draw(seed, videos, texts, levels):
+    generator = np.random.default_rng(seed)
+    return generator.integers(levels, size=(texts, videos)) / 8.0 - 1.0, generator.integers(videos, size=texts)
+
+
+def same_ranks(one, other):
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("above", "equal", "unit"))
+
+
+@settings(max_examples=50)
+@given(
+    MATRICES,
+    st.sampled_from([lambda s: 3 * s - 7, lambda s: s**3, lambda s: np.float64(s) / 2**40, lambda s: s * abs(s) * 5]),
+)
+def test_only_the_order_of_scores_counts(shape, monotone):
+    matrix, owner = draw(*shape)
+    for ranks in (text_to_video_ranks, video_to_text_ranks):
+        assert same_ranks(ranks(matrix, owner), ranks(monotone(matrix), owner))
+
+
+@settings(max_examples=50)
+@given(MATRICES)
+def test_the_order_of_queries_and_items_moves_ranks_with_them(shape):
+    matrix, owner = draw(*shape)
+    generator = np.random.default_rng(shape[0] + 1)
+    texts, videos = generator.permutation(len(owner)), generator.permutation(matrix.shape[1])
+    place = np.argsort(videos)
+    moved, new_owner = matrix[texts][:, videos], place[owner[texts]]
+    t2v, other = text_to_video_ranks(matrix, owner), text_to_video_ranks(moved, new_owner)
+    assert np.array_equal(t2v.above[texts], other.above) and np.array_equal(t2v.equal[texts], other.equal)
+    assert np.array_equal(place[t2v.unit[texts]], other.unit)
+    v2t, other = video_to_text_ranks(matrix, owner), video_to_text_ranks(moved, new_owner)
+    found = {int(place[unit]): (a, e) for unit, a, e in zip(v2t.unit, v2t.above, v2t.equal, strict=True)}
+    assert found == {int(unit): (a, e) for unit, a, e in zip(other.unit, other.above, other.equal, strict=True)}
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 30), st.integers(1, 40), st.integers(0, 99), st.floats(-3, 3, width=32))
+def test_one_score_for_everything_is_chance_in_both_directions(videos, texts, seed, score):
+    owner = np.random.default_rng(seed).integers(videos, size=texts)
+    for metrics, gallery in (
+        (text_to_video_metrics, videos),
+        (video_to_text_metrics, len(set(owner.tolist()))),
+    ):
+        got = metrics(np.full((texts, videos), score), owner, resamples=2)
+        assert got.recall_at == pytest.approx({k: 100 * min(1.0, k / gallery) for k in (1, 5, 10, 50)})
+        assert got.mean_rank == got.median_rank == (gallery + 1) / 2
