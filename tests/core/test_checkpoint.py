@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save_file
 import tvrkit
 from tvrkit.config import ModelConfig
 from tvrkit.core import RetrievalModel, build_model, load_model, save_model
-from tvrkit.core.checkpoint import zero_shot_config
 from tvrkit.errors import CheckpointError, ModelError, TvrkitError, WeightsUnavailableError
 
 CAPTIONS = ["a dog runs over the grass", "two cats", "a red car"]
@@ -266,27 +265,6 @@ def test_code_in_a_config_does_not_run(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
         load_model(tmp_path / "out")
     assert not (tmp_path / "owned").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "backbone", "tag"),
-    [
-        ("ViT-B-32/openai", "ViT-B-32", "openai"),
-        ("ViT-B/32/openai", "ViT-B/32", "openai"),
-        ("ViT-B-32", "ViT-B-32", "openai"),
-        ("PE-Core-S-16-384", "PE-Core-S-16-384", "meta"),
-        ("shapes", "shapes", "shapes"),
-        ("shapes/shapes", "shapes", "shapes"),
-    ],
-)
-def test_names_of_zero_shot_models(name: str, backbone: str, tag: str) -> None:
-    if backbone == "shapes" and not (Path(tvrkit.__file__).parent / "assets/shapes/open_clip_config.json").is_file():
-        pytest.skip("the built-in backbone is not there")
-    config = zero_shot_config(name)
-    assert (config.backbone, config.pretrained) == (backbone, tag)
-    assert (config.interaction, config.temporal) == ("dot_product", "mean")
-    # The whole context: zero-shot features are exactly the backbone's own.
-    assert config.max_words == {"ViT-B-32": 77, "ViT-B/32": 77, "PE-Core-S-16-384": 32}.get(backbone, config.max_words)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import torch
 from backbones import write_backbone
 from safetensors.torch import save_file
 
+from tvrkit.core import load_model
 from tvrkit.core.backbone import Backbone, build_backbone
 from tvrkit.core.torchscript import is_archive
 from tvrkit.core.weights import read_weights
@@ -68,6 +69,13 @@ def test_an_openai_archive(tmp_path: Path, half: bool) -> None:
     # All of OpenAI's were trained with QuickGELU, which the config did not ask for.
     assert loaded.spec.model_cfg["quick_gelu"] is True
     assert any(type(module).__name__ == "QuickGELU" for module in loaded.clip.modules())
+
+
+def test_an_openai_archive_makes_a_zero_shot_model(tmp_path: Path) -> None:
+    path = openai_archive(fresh(tmp_path), tmp_path / "ViT.pt")
+    model = load_model(f"{write_backbone(tmp_path / 'own')}={path}")
+    assert same(model.backbone, fresh(tmp_path, pretrained=path, seed=1))
+    assert model.backbone.spec.model_cfg["quick_gelu"] is True
 
 
 def test_an_openai_archive_fits_a_text_tower_apart(tmp_path: Path) -> None:

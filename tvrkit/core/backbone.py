@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,9 +11,11 @@ from torch import Tensor, nn
 from tvrkit.core import towers
 from tvrkit.core.architecture import build_clip, build_encoder, build_transform, preprocess_config
 from tvrkit.core.features import Tokens
-from tvrkit.core.spec import BackboneSpec, find_spec, find_weights
+from tvrkit.core.spec import BackboneSpec, find_spec, find_weights, unclear_activation
 from tvrkit.core.text import Tokenizer
 from tvrkit.core.weights import is_openai, load_weights, read_weights
+
+_log = logging.getLogger("tvrkit.core")
 
 
 class Backbone(nn.Module):
@@ -105,7 +108,8 @@ def build_backbone(name: str, pretrained: str | None, *, max_words: int, key_wor
 
     Args:
         name: an open_clip name, the path of a config JSON (or of its folder), or `shapes`.
-        pretrained: a tag, the path of a weights file, or None for random weights out of torch's generator.
+        pretrained: a tag, the path of a weights file, `TAG=FILE` for one that is of that tag's make, or None for random
+            weights out of torch's generator.
         max_words: tokens kept of a text.
         key_words: whether its tokenizer weighs key words.
 
@@ -118,6 +122,8 @@ def build_backbone(name: str, pretrained: str | None, *, max_words: int, key_wor
     weights = None if path is None else read_weights(path)
     if weights is not None and is_openai(weights):
         spec = spec.with_quick_gelu()
+    elif weights is not None and pretrained is not None and (unclear := unclear_activation(name, pretrained)):
+        _log.warning(unclear)
     clip = build_clip(spec)
     if weights is not None:
         load_weights(clip, weights, str(path))

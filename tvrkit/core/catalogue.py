@@ -144,6 +144,21 @@ def describe(spec: BackboneSpec, tags: Mapping[str, str | None]) -> dict[str, An
     }
 
 
+def fitting(image: int, rest: int) -> list[str]:
+    """Backbones with about so many parameters in the image tower and in the rest, the likeliest first.
+
+    Half a percent is left for what is stored beside parameters (running statistics, masks).
+    """
+    found = []
+    for name, facts in _architectures().items():
+        if facts["parameters"] is not None:
+            own_image, own_rest = facts["parameters"]
+            apart = max(abs(image - own_image) / own_image, abs(rest - own_rest) / own_rest)
+            if apart < 0.005:
+                found.append((apart, not facts["tags"], len(name), name))
+    return [name for *_, name in sorted(found)]
+
+
 def _entry(name: str, tag: str | None, facts: Mapping[str, Any]) -> Entry:
     location = facts["tags"].get(tag)
     repository, files = weights_files(location) if location else (None, ())

@@ -17,8 +17,9 @@ from tvrkit.config import ModelConfig, config_from_dict, config_to_dict
 from tvrkit.core.architecture import build_clip, file_of
 from tvrkit.core.backbone import Backbone
 from tvrkit.core.model import RetrievalModel, build_model
-from tvrkit.core.spec import CONFIG_NAME, find_spec, is_known, nearest_backbones, pretrained_tags, read_spec
+from tvrkit.core.spec import CONFIG_NAME, read_spec
 from tvrkit.core.weights import check_match, read_weights
+from tvrkit.core.zero_shot import is_open_clip_folder, zero_shot_config
 from tvrkit.errors import CheckpointError, ConfigError, ModelError
 from tvrkit.files import atomic_folder, whole_folder, write_json, write_text
 from tvrkit.workspace import RUN_FILE
@@ -72,16 +73,17 @@ def load_model(source: str | Path, device: torch.device | str = "cpu") -> Retrie
     """Load a model, in eval mode.
 
     Args:
-        source: an exported folder, a checkpoint folder, a run's folder (its best checkpoint), or an open_clip
-            `name/tag`, which gives a zero-shot model: mean of the frames against the sentence.
+        source: an exported folder, a checkpoint folder, a run's folder (its best checkpoint), or what
+            `zero_shot_config` takes (an open_clip `NAME/TAG`, a local `NAME=FILE` …): mean of the frames against the
+            sentence.
         device: where to put it.
 
     Raises:
         CheckpointError: a folder that is no model, or whose weights do not fit its config.
-        ModelError: a name that open_clip does not know.
+        ModelError: a name that open_clip does not know, or weights that do not fit it.
         WeightsUnavailableError: weights would have to be downloaded and cannot be.
     """
-    if whole_folder(source).is_dir():
+    if whole_folder(source).is_dir() and not is_open_clip_folder(source):
         return _load_folder(checkpoint_of(source), device)
     return build_model(zero_shot_config(str(source)), device)
 
@@ -104,26 +106,6 @@ def checkpoint_of(source: str | Path) -> Path:
     if not (folder / CONFIG_FILE).is_file() or not (folder / WEIGHTS_NAME).is_file():
         raise CheckpointError(f"{folder} holds no model: {CONFIG_FILE} and {WEIGHTS_NAME} were expected in it.")
     return folder
-
-
-def zero_shot_config(name: str) -> ModelConfig:
-    """Config of the zero-shot model that `name/tag`, or a name with one obvious tag, means.
-
-    Raises:
-        ModelError: an unknown name or tag, or a name whose tag must be chosen.
-    """
-    backbone, _, tag = (name, "", "") if is_known(name) else name.rpartition("/")
-    if not is_known(backbone):
-        near = "" if name.startswith((".", "/", "~")) else nearest_backbones(backbone or name)
-        raise ModelError(f"{name!r} is neither a folder with a model nor an open_clip name/tag{near}.")
-    tags = pretrained_tags(backbone)
-    if not tag:
-        if len(tags) != 1 and "openai" not in tags:
-            choice = f"choose its weights, as in {backbone}/{tags[0]}" if tags else "there are none for it"
-            raise ModelError(f"{backbone} names no weights: {choice} (tags: {', '.join(tags) or 'none'}).")
-        tag = "openai" if "openai" in tags else tags[0]
-    context_length = int(find_spec(backbone, tag).text_cfg.get("context_length", 77))
-    return ModelConfig(backbone=backbone, pretrained=tag, max_words=context_length)
 
 
 def read_config(folder: Path) -> ModelConfig:

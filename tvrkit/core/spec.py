@@ -16,7 +16,7 @@ from tvrkit.errors import ModelError
 CONFIG_NAME = "open_clip_config.json"
 SHAPES = "shapes"
 _SHAPES_FOLDER = Path(__file__).parents[1] / "assets" / "shapes"
-_OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ class BackboneSpec:
 def find_spec(backbone: str, pretrained: str | None = None) -> BackboneSpec:
     """Look a backbone up, together with what its weights imply (preprocessing, activation); nothing is downloaded.
 
+    A file says nothing of either: `TAG=FILE` takes the tag's, a bare `FILE` what all tags of the backbone share.
+
     Raises:
         ModelError: an unknown name or tag (the nearest known ones are named), or a config that cannot be used.
     """
@@ -65,16 +67,18 @@ def find_spec(backbone: str, pretrained: str | None = None) -> BackboneSpec:
             f" {CONFIG_NAME})."
         )
     spec = BackboneSpec(deepcopy(open_clip.get_model_config(name)), {})
-    tag = _tag_config(name, pretrained)
-    if tag is None:
+    if pretrained is None:
         return spec
-    spec = replace(spec, preprocess_cfg=_preprocess_part(tag))
+    tags = _likely_tags(name, pretrained)
+    parts = [_preprocess_part(tag) for tag in tags]
+    if parts and parts.count(parts[0]) == len(parts):
+        spec = replace(spec, preprocess_cfg=parts[0])
     # open_clip only warns when weights trained with QuickGELU meet a model without it, and the features are then off.
-    return spec.with_quick_gelu() if tag.get("quick_gelu") else spec
+    return spec.with_quick_gelu() if tags and all(tag.get("quick_gelu") for tag in tags) else spec
 
 
 def find_weights(backbone: str, pretrained: str | None) -> Path | None:
-    """The weights file that `pretrained` means for a backbone; a tag's is downloaded if it is not cached.
+    """The weights file that `pretrained` (TAG, FILE or TAG=FILE) means; a tag's is downloaded if it is not cached.
 
     Raises:
         ModelError: neither a tag nor a file.
@@ -96,9 +100,12 @@ def find_weights(backbone: str, pretrained: str | None) -> Path | None:
     if Path(pretrained).is_file():
         return Path(pretrained)
     known = pretrained_tags(backbone)
+    tag_name, _, file = pretrained.partition("=")
+    if tag_name in known and Path(file).is_file():
+        return Path(file)
     raise ModelError(
         f"pretrained={pretrained!r} is neither a file nor a tag of {backbone}"
-        + (nearest_names(pretrained, known) if known else ", which has no tags: give a weights file, or null")
+        + (nearest_names(tag_name, known) if known else ", which has no tags: give a weights file, or null")
         + "."
     )
 
@@ -110,7 +117,7 @@ def weights_files(location: str) -> tuple[str, Sequence[str]]:
         location: open_clip's `hf_hub`, `owner/repository/` or `owner/repository/file`.
     """
     owner, repository, file_name = location.split("/", 2)
-    return f"{owner}/{repository}", _alternatives(file_name) if file_name else _OPEN_CLIP_FILES
+    return f"{owner}/{repository}", _alternatives(file_name) if file_name else OPEN_CLIP_FILES
 
 
 def needs_transformers(spec: BackboneSpec) -> bool:
@@ -181,6 +188,28 @@ def read_spec(path: Path) -> BackboneSpec:
     if not isinstance(preprocess_cfg, dict):
         raise ModelError(f"{path}: preprocess_cfg must be an object.")
     return BackboneSpec(model_cfg, _preprocess_part(preprocess_cfg), path.parent)
+
+
+def unclear_activation(backbone: str, pretrained: str) -> str:
+    """A sentence for weights in a file of a backbone that some tags want QuickGELU for and others not; else empty."""
+    if is_local(backbone) or _tag_config(open_clip_name(backbone), pretrained.partition("=")[0]):
+        return ""
+    known = {tag: _tag_config(open_clip_name(backbone), tag) or {} for tag in pretrained_tags(backbone)}
+    quick = [tag for tag, config in known.items() if config.get("quick_gelu")]
+    if len(quick) in (0, len(known)):
+        return ""
+    return (
+        f"some weights of {backbone} were trained with QuickGELU ({', '.join(quick[:3])}) and some without, and"
+        f" {pretrained} does not say: taken as without; if it is of {quick[0]}, name it"
+        f" {backbone}/{quick[0]}={pretrained}."
+    )
+
+
+def _likely_tags(name: str, pretrained: str) -> list[dict[str, Any]]:
+    """The tag that `pretrained` names, or for a file all those that it could be of."""
+    tag = _tag_config(name, pretrained) or _tag_config(name, pretrained.partition("=")[0])
+    known = [tag] if tag is not None else [_tag_config(name, other) for other in pretrained_tags(name)]
+    return [config for config in known if config is not None]
 
 
 def _tag_config(name: str, pretrained: str | None) -> dict[str, Any] | None:
