@@ -31,7 +31,7 @@ def model_option(function: F) -> F:
     return click.option(
         "--model",
         metavar="MODEL",
-        help="An exported folder, a run, an open_clip NAME/TAG (as ViT-B-32/openai), or NAME=FILE with weights of your own.",
+        help="An exported folder, a run, an open_clip NAME/TAG (as ViT-B-32/openai), or NAME=FILE.",
     )(function)
 
 
