@@ -102,7 +102,7 @@ def _left_out(groups: Groups, shown: int) -> str:
     if rest := int((sizes > 0).sum()) - shown:
         notes.append(f"the {shown} largest; {rest:,} smaller ones are not shown")
     if unknown := int((groups.of_query < 0).sum()):
-        notes.append(f"of {unknown:,} captions it is not known")
+        notes.append(f"not known of {unknown:,} captions")
     return f" ({'; '.join(notes)})" if notes else ""
 
 

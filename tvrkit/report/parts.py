@@ -23,7 +23,8 @@ def plain(value: object, limit: int = 300) -> str:
     if len(words) > limit:
         short = words[:limit].rsplit(None, 1)[0]
         # A word that is itself too long is cut in its middle.
-        words = f"{short if len(short) > limit // 2 else words[:limit]} … ({len(words):,} characters)"
+        length = f" ({len(words):,} characters)" if len(words) > 1000 else ""
+        words = f"{short if len(short) > limit // 2 else words[:limit]} …{length}"
     return escape(words)
 
 
@@ -63,7 +64,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], 
     for first, *rest in rows:
         cells = [tag("td", cell, class_="l" if i in left else None) for i, cell in enumerate(rest, start=1)]
         body.append(tag("tr", tag("th", first, scope="row"), *cells))
-    inner = tag("table", tag("caption", title), tag("thead", tag("tr", head)), tag("tbody", join(body)))
+    inner = tag("table", tag("caption", tag("span", title)), tag("thead", tag("tr", head)), tag("tbody", join(body)))
     return tag("div", inner, class_="wide", role="region", tabindex=0, aria_label=title)
 
 

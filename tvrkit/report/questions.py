@@ -90,10 +90,10 @@ def worst_videos(evaluation: Evaluation, names: Names, number: int) -> list[Ques
 
 
 def differing_captions(
-    a: tuple[str, Evaluation], b: tuple[str, Evaluation], names: Names, number: int
+    a: Evaluation, b: Evaluation, names: Names, number: int
 ) -> tuple[list[Question], list[Question]]:
     """Captions that model a answers better than model b, and the other way round."""
-    better, worse = differing(a[1].t2v_ranks, b[1].t2v_ranks, number)
+    better, worse = differing(a.t2v_ranks, b.t2v_ranks, number)
     return [_compared(a, b, names, text) for text in better], [_compared(a, b, names, text) for text in worse]
 
 
@@ -107,18 +107,19 @@ def same_questions(a: Evaluation, b: Evaluation) -> bool:
     )
 
 
-def _compared(a: tuple[str, Evaluation], b: tuple[str, Evaluation], names: Names, text: int) -> Question:
+def _compared(a: Evaluation, b: Evaluation, names: Names, text: int) -> Question:
     right = int(names.video_of_text[text])
+    both = {"A": a, "B": b}
     chosen: dict[int, list[str]] = {right: []}
-    for name, evaluation in (a, b):
+    for name, evaluation in both.items():
         chosen.setdefault(int(evaluation.similarity[text].argmax()), []).append(name)
     sides = []
     for video, by in chosen.items():
-        label = "right video" if video == right else ""
-        label += (", " if label and by else "") + (f"chosen by {' and '.join(by)}" if by else "")
-        scores = tuple((name, float(evaluation.similarity[text, video])) for name, evaluation in (a, b))
-        sides.append(Side(label, video, None if video == right else names.first_caption(video), scores))
-    places = tuple(f"{name}: {_place(evaluation.t2v_ranks, text)}" for name, evaluation in (a, b))
+        label = ["right video"] if video == right else []
+        label += [f"chosen by {' and '.join(by)}"] if by else []
+        scores = tuple((name, float(evaluation.similarity[text, video])) for name, evaluation in both.items())
+        sides.append(Side(", ".join(label), video, None if video == right else names.first_caption(video), scores))
+    places = tuple(f"{name}: {_place(evaluation.t2v_ranks, text)}" for name, evaluation in both.items())
     return Question(names.caption(text), places, tuple(sides))
 
 

@@ -17,7 +17,7 @@ from tvrkit.report.parts import Html, count, join, table, tag, text
 from tvrkit.report.pictures import Picture
 from tvrkit.report.questions import Question
 
-WORST_CAPTIONS, WORST_VIDEOS, DIFFERING = 20, 10, 5
+WORST_CAPTIONS, WORST_VIDEOS, DIFFERING = 20, 10, 6
 _BARS = 4  # rows that a histogram has room for
 _BESIDE = 3  # rows whose R@1 stands beside the first one's in a group
 _IDS = 20  # of missing videos
@@ -119,11 +119,11 @@ def looked_at(rows: Rows, names: Names) -> list[QuestionList]:
         QuestionList("Captions that went worst", f"Of {name}: the right video ranks lowest.", captions),
         QuestionList("Videos that went worst", f"Of {name}: the best of their own captions ranks lowest.", videos),
     ]
-    for other in others[:1]:
-        heading, words = "Captions that {} finds and {} does not", "The places of the right video differ most."
-        better, worse = questions.differing_captions(plain[0], other, names, DIFFERING)
-        lists.append(QuestionList(heading.format(name, other[0]), words, better))
-        lists.append(QuestionList(heading.format(other[0], name), words, worse))
+    for other, second in others[:1]:
+        better, worse = questions.differing_captions(first, second, names, DIFFERING)
+        words = f"A is {name}, B is {other}; the places of the right video differ most."
+        lists.append(QuestionList("Captions that A finds sooner than B", words, better))
+        lists.append(QuestionList("Captions that B finds sooner than A", words, worse))
     return lists
 
 
