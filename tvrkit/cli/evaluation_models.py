@@ -79,7 +79,11 @@ def _choose_models(runs: Sequence[str], models: Sequence[str]) -> list[tuple[str
     from tvrkit.workspace import runs_folder
 
     if models:
-        return [(model, Path(model) if Path(model).is_dir() else None) for model in models]
+        from tvrkit.core.zero_shot import is_open_clip_folder
+
+        # A backbone as it is published was not trained here, and is its own baseline.
+        folders = [Path(model) if Path(model).is_dir() and not is_open_clip_folder(model) else None for model in models]
+        return list(zip(models, folders, strict=True))
     chosen: list[tuple[str, Path | None]] = []
     for run in runs:
         folder = next((path for path in (Path(run), runs_folder() / run) if path.is_dir()), None)
