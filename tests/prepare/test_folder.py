@@ -14,6 +14,7 @@ from tvrkit.errors import ConfigError, DataError
 from tvrkit.keywords import TAGGER
 from tvrkit.manifest import read_manifest
 from tvrkit.prepare import probes
+from tvrkit.prepare.examine import Reading
 from tvrkit.prepare.folder import FolderOptions, prepare_folder
 
 
@@ -40,10 +41,11 @@ def prepare(clips, tmp_path):
         if lines is not None:
             options["captions"] = tmp_path / name
             options["captions"].write_text("\n".join(lines), encoding="utf-8")
-        options.setdefault("workers", 0)
+        options.setdefault("reading", Reading(workers=0))
         report = prepare_folder(clips, tmp_path / "data/mine", name="mine", options=FolderOptions(**options))
         manifest = read_manifest(report.manifest)
         assert (manifest.name, manifest.preset, manifest.tagger) == ("mine", "folder", TAGGER)
+        assert manifest.protocol == report.protocol == "folder"
         assert all(manifest.file_of(record).is_file() for record in manifest.records)
         return report, {record.video_id: record for record in manifest.records}
 
@@ -223,6 +225,7 @@ def test_only_what_is_new_or_changed_is_decoded_again(prepare, clips, monkeypatc
 
     class Counting(probes.DecodePool):
         def imap(self, requests):
+            requests = list(requests)
             decoded.extend(request.path for request in requests)
             return super().imap(requests)
 

@@ -26,22 +26,27 @@ class Clip:
     tags: dict[str, str] = field(default_factory=dict)
 
 
-def join(
-    found: CaptionFile, clips: Path, videos: Sequence[Path], captions: Path | None
-) -> tuple[list[Clip], list[str]]:
-    """Entries that mean the same span of the same file become one clip; what does not fit becomes a problem.
+@dataclass
+class Joined:
+    """Clips in the order of the caption file, entries whose file is not there (by what they call it), and notes."""
 
-    Returns:
-        The clips in the order of the file, and sentences for the user.
-    """
+    clips: list[Clip]
+    lost: dict[str, list[tuple[Entry, str]]]
+    notes: list[str]
+
+
+def join(found: CaptionFile, clips: Path, videos: Sequence[Path], captions: Path | None) -> Joined:
+    """Entries that mean the same span of the same file become one clip; what does not fit becomes a problem."""
     beside = None if captions is None else Path(captions.absolute()).parent
     finder = Finder(clips, beside, videos)
     joined: dict[Span, Clip] = {}
     file_of_id: dict[str, Path] = {}
+    lost: dict[str, list[tuple[Entry, str]]] = defaultdict(list)
     for entry in found.entries:
         path = finder.find(entry)
         if isinstance(path, Problem):
             found.problems.append(path)
+            lost[entry.video_id or entry.path or ""].append((entry, path.reason))
             continue
         if entry.video_id is not None and file_of_id.setdefault(entry.video_id, path) != path:
             first = file_of_id[entry.video_id].name
@@ -59,7 +64,7 @@ def join(
         few = ", ".join(str(video.relative_to(clips)) for video in silent[:3])
         part = f"{len(silent)} of {many(len(videos), 'video')}"
         notes.append(f"Left out because no caption mentions them: {part} ({few}{more(silent)}).")
-    return list(joined.values()), notes
+    return Joined(list(joined.values()), lost, notes)
 
 
 def _add(clip: Clip, entry: Entry, problems: list[Problem]) -> None:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tvrkit.errors import ConfigError, DataError
 from tvrkit.frames.identity import find_videos
-from tvrkit.keywords import TAGGER, tag_key_words
-from tvrkit.manifest import MANIFEST_NAME, Manifest, Record, write_manifest
+from tvrkit.prepare.assemble import Origin, assemble, claim
 from tvrkit.prepare.captions import CSV_SUFFIXES, JSON_SUFFIXES, CaptionFile, read_captions, read_sidecars
-from tvrkit.prepare.clips import Clip, join, more, name_clips, plain_name
-from tvrkit.prepare.probes import PROBES_NAME, Probes, probe_all
-from tvrkit.prepare.report import REPORT_NAME, PrepareReport, Problem, count_splits, many
+from tvrkit.prepare.clips import Clip, Joined, join, more, name_clips, plain_name
+from tvrkit.prepare.copies import compress_videos
+from tvrkit.prepare.examine import NO_TEXT, Reading, examine
+from tvrkit.prepare.provenance import command_line, files_used, place_of
+from tvrkit.prepare.report import PrepareReport, Problem, many
+from tvrkit.prepare.videos import Video
 from tvrkit.reporting import Reporter, Silent
 
 PRESET = "folder"
 KIND = "folder"
+PROTOCOL = "folder"
 
 
 @dataclass(frozen=True)
@@ -32,18 +34,16 @@ class FolderOptions:
         val_fraction: part of the videos without a split that goes to `val`, in [0, 1).
         test_fraction: likewise; when both are 0 all of them go to `test`, else the rest to `train`.
         strict: whether a problem is an error.
-        reader: what reads videos.
-        workers: processes that read videos.
-        timeout_seconds: longest that one video may take.
+        compress: whether small copies are made, and used from then on.
+        reading: how videos are read.
     """
 
     captions: Path | None = None
     val_fraction: float = 0.0
     test_fraction: float = 0.0
     strict: bool = False
-    reader: str = "auto"
-    workers: int = 2
-    timeout_seconds: float = 60.0
+    compress: bool = False
+    reading: Reading = field(default_factory=Reading)
 
     def __post_init__(self) -> None:
         parts = (self.val_fraction, self.test_fraction)
@@ -76,47 +76,53 @@ def prepare_folder(
     options, watcher = options or FolderOptions(), watcher or Silent()
     if not clips.is_dir():
         raise DataError(f"there is no folder {clips}: give the folder that your clips lie in.")
-    clips = Path(clips.absolute())
-    _check_target(folder)
-    videos = find_videos(clips)
-    found = _read(clips, videos, options)
-    joined, notes = join(found, clips, videos, options.captions)
-    problems = found.problems
+    clips, folder = Path(clips.absolute()), Path(folder.absolute())
+    origin = Origin(folder, name, KIND, _command(clips, name, options), PROTOCOL, PRESET, _settings(clips, options))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probes = probe_all(
-            [clip.span for clip in joined],
-            folder / PROBES_NAME,
-            reader=options.reader,
-            workers=options.workers,
-            timeout_seconds=options.timeout_seconds,
-            watcher=watcher,
+        claim(folder, kind=KIND)
+        found_files = find_videos(clips)
+        found = _read(clips, found_files, options)
+        joined = join(found, clips, found_files, options.captions)
+        named = _named(joined.clips, clips, options, found.problems)
+        videos, new = examine([video for video, _ in named], folder, reading=options.reading, watcher=watcher)
+        for video, (_, clip) in zip(videos, named, strict=True):
+            if video.reason:
+                found.problems.append(_problem(video, clip, clips))
+        if options.compress:
+            videos = compress_videos(videos, folder, reading=options.reading, watcher=watcher, notes=found.notes)
+        return assemble(
+            [*videos, *_lost(joined, options)],
+            origin,
+            new=new,
+            problems=found.problems,
+            notes=(*found.notes, *joined.notes, *_leaks(videos)),
+            annotations=files_used([options.captions] if options.captions else []),
+            strict=options.strict,
         )
-        readable = _readable(joined, probes, clips, problems)
-        records = _records(readable, probes, clips, options, problems)
-        manifest = Manifest(name, records, preset=PRESET, tagger=TAGGER, root=folder)
-        report = PrepareReport(
-            name=name,
-            manifest=folder / MANIFEST_NAME,
-            splits=count_splits(manifest),
-            new=probes.new,
-            kept=len(joined) - probes.new,
-            problems=tuple(problems),
-            notes=(*found.notes, *notes, *_leaks(records)),
-            settings={
-                "kind": KIND,
-                "clips": str(clips),
-                "captions": str(options.captions.absolute()) if options.captions else None,
-                "val_fraction": options.val_fraction,
-                "test_fraction": options.test_fraction,
-            },
-        )
-        report.write()
-        _refuse(report, options.strict)
-        write_manifest(manifest, folder / MANIFEST_NAME)
     except OSError as error:
         raise DataError(f"cannot write to {error.filename or folder}: {error.strerror or error}.") from None
-    return report
+
+
+def _settings(clips: Path, options: FolderOptions) -> dict[str, Any]:
+    return {
+        "clips": str(clips),
+        "captions": str(options.captions.absolute()) if options.captions else None,
+        "val_fraction": options.val_fraction,
+        "test_fraction": options.test_fraction,
+        "compress": options.compress,
+    }
+
+
+def _command(clips: Path, name: str, options: FolderOptions) -> str:
+    return command_line(
+        "folder",
+        str(clips),
+        captions=options.captions and options.captions.absolute(),
+        name=name,
+        val_fraction=options.val_fraction or None,
+        test_fraction=options.test_fraction or None,
+        compress=options.compress,
+    )
 
 
 def _read(clips: Path, videos: Sequence[Path], options: FolderOptions) -> CaptionFile:
@@ -139,97 +145,61 @@ def _read(clips: Path, videos: Sequence[Path], options: FolderOptions) -> Captio
     return found
 
 
-def _readable(joined: Sequence[Clip], probes: Probes, clips: Path, problems: list[Problem]) -> list[Clip]:
-    readable = []
-    for clip in joined:
-        path, *seconds = clip.span
-        where = str(path.relative_to(clips))
-        if seconds != [None, None]:
-            where = f"{where} ({clip.where})"  # the file may be whole, and this span of it not there
-        if (reason := probes.failures.get(clip.span)) is not None:
-            problems.append(Problem("unreadable clip", where, reason))
-        elif not _is_text(str(path)):
-            problems.append(Problem("bad file name", where, "its name is no UTF-8 text: rename it"))
-        else:
-            readable.append(clip)
-    return readable
-
-
-def _records(
-    clips: Sequence[Clip], probes: Probes, root: Path, options: FolderOptions, problems: list[Problem]
-) -> tuple[Record, ...]:
-    ids = name_clips(clips, root)
-    records: dict[str, Record] = {}
-    for clip, video_id in zip(clips, ids, strict=True):
-        if video_id in records:
+def _named(
+    clips: Sequence[Clip], root: Path, options: FolderOptions, problems: list[Problem]
+) -> list[tuple[Video, Clip]]:
+    """A video for each clip under an id that no other has."""
+    named: dict[str, tuple[Video, Clip]] = {}
+    for clip, video_id in zip(clips, name_clips(clips, root), strict=True):
+        if video_id in named:
             problems.append(Problem("duplicate id", clip.where, f"{video_id} is the id of another video already"))
             continue
         path, start, end = clip.span
-        records[video_id] = Record(
-            video_id=video_id,
-            path=str(path),
-            captions=tuple(clip.captions),
-            split=clip.split or _drawn_split(plain_name(path, root), options),
-            start_seconds=start,
-            end_seconds=end,
-            duration_seconds=round(probes.durations[clip.span], 3),
-            key_words=tuple(tag_key_words(clip.captions)),
-            tags=clip.tags,
+        split = clip.split or _drawn_split(plain_name(path, root), options)
+        named[video_id] = (Video(video_id, split, tuple(clip.captions), path, start, end, clip.tags), clip)
+    return list(named.values())
+
+
+def _lost(joined: Joined, options: FolderOptions) -> list[Video]:
+    """A video for each name under which there is no file."""
+    return [
+        Video(
+            video_id=called,
+            split=entries[0][0].split or _drawn_split(called.rpartition(".")[0] or called, options),
+            captions=tuple(caption for entry, _ in entries for caption in entry.captions),
+            reason=entries[0][1],
         )
-    return tuple(records.values())
+        for called, entries in joined.lost.items()
+    ]
+
+
+def _problem(video: Video, clip: Clip, root: Path) -> Problem:
+    assert video.path is not None
+    where = str(video.path.relative_to(root))
+    if (video.start_seconds, video.end_seconds) != (None, None):
+        where = f"{where} ({clip.where})"  # the file may be whole, and this span of it not there
+    return Problem("bad file name" if video.reason == NO_TEXT else "unreadable clip", where, video.reason)
 
 
 def _drawn_split(name: str, options: FolderOptions) -> str:
     """`test`, or by the fractions: a video's place depends on its name alone, so more videos move none."""
     if not options.val_fraction and not options.test_fraction:
         return "test"
-    place = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") / 2**64
+    place = place_of(name)
     if place < options.test_fraction:
         return "test"
     return "val" if place < options.test_fraction + options.val_fraction else "train"
 
 
-def _leaks(records: Sequence[Record]) -> list[str]:
+def _leaks(videos: Sequence[Video]) -> list[str]:
     """A sentence when spans of one file lie in several splits: what was trained on is then nearly what is tested."""
     splits = defaultdict(set)
-    for record in records:
-        splits[record.path].add(record.split)
-    shared = [Path(path).name for path, its in splits.items() if len(its) > 1]
+    for video in videos:
+        if video.path is not None and not video.reason:
+            splits[video.path].add(video.split)
+    shared = [path.name for path, its in splits.items() if len(its) > 1]
     if not shared:
         return []
     return [
         f"In several splits with different spans: {many(len(shared), 'video')} ({', '.join(shared[:3])}{more(shared)})."
     ]
-
-
-def _refuse(report: PrepareReport, strict: bool) -> None:
-    counts = ", ".join(f"{kind} {number}" for kind, number in report.problem_counts().items())
-    place = report.manifest.parent / REPORT_NAME
-    if strict and report.problems:
-        first = report.problems[0]
-        raise DataError(
-            f"--strict: {many(len(report.problems), 'problem')} ({counts}), first {first}; {place} names them all."
-        )
-    if not report.splits:
-        raise DataError(f"not one video can be used ({counts}), first {report.problems[0]}; {place} names them all.")
-
-
-def _check_target(folder: Path) -> None:
-    """Refuse to write over a data set that was not made from a folder."""
-    if not (folder / MANIFEST_NAME).exists():
-        return
-    try:
-        settings = json.loads((folder / REPORT_NAME).read_text(encoding="utf-8"))["settings"]
-        made_here = settings.get("kind") == KIND
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        made_here = False
-    if not made_here:
-        raise DataError(f"{folder} holds another data set: choose another name with --name.")
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -6,12 +6,16 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tvrkit import __version__
 from tvrkit.files import write_json
-from tvrkit.manifest import Manifest
+
+if TYPE_CHECKING:
+    from tvrkit.prepare.coverage import SplitCoverage
 
 REPORT_NAME = "report.json"
+LIBRARIES = ("av", "numpy")  # what reads and renders videos
 
 
 @dataclass(frozen=True)
@@ -27,37 +31,32 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class SplitCount:
-    """Videos and captions of one split; hours is None where durations are not known."""
-
-    videos: int
-    captions: int
-    hours: float | None
-
-
-@dataclass(frozen=True)
 class PrepareReport:
     """What a preparation did.
 
     Attributes:
         name: the data set.
         manifest: where its manifest lies.
-        splits: counts, in the manifest's order.
+        protocol: name of the protocol that it follows.
+        splits: how much of each is there.
         new: videos that were made or examined now.
         kept: videos that were taken over from an earlier preparation.
         problems: what was left out.
         notes: what a user should know and that was no problem: sentences.
-        settings: what decided the result, for the report file.
+        settings: what decided the result, for the report file; `kind` and `command` are in all of them.
+        annotations: the files that captions and splits came from, each with its path, bytes and sha256.
     """
 
     name: str
     manifest: Path
-    splits: Mapping[str, SplitCount]
+    protocol: str | None
+    splits: Mapping[str, SplitCoverage]
     new: int
     kept: int
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    annotations: tuple[Mapping[str, Any], ...] = ()
 
     def problem_counts(self) -> dict[str, int]:
         """Number of problems of each kind, in order of first appearance."""
@@ -69,19 +68,21 @@ class PrepareReport:
 
     def to_json(self) -> dict[str, Any]:
         """Everything, with each problem named."""
+        from importlib.metadata import version
+
         return {
             "name": self.name,
             "manifest": self.manifest.name,
-            "splits": {
-                split: {"videos": count.videos, "captions": count.captions, "hours": count.hours}
-                for split, count in self.splits.items()
-            },
+            "protocol": self.protocol,
+            "splits": {split: count.to_json() for split, count in self.splits.items()},
             "new": self.new,
             "kept": self.kept,
             "problem_counts": self.problem_counts(),
             "problems": [{"kind": p.kind, "where": p.where, "reason": p.reason} for p in self.problems],
             "notes": list(self.notes),
             "settings": dict(self.settings),
+            "annotations": [dict(file) for file in self.annotations],
+            "versions": {"tvrkit": __version__, **{name: version(name) for name in LIBRARIES}},
         }
 
     def write(self) -> None:
@@ -92,21 +93,6 @@ class PrepareReport:
 def many(number: int, noun: str) -> str:
     """`1 video`, `1,200 videos`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def count_splits(manifest: Manifest) -> dict[str, SplitCount]:
-    """Videos, captions and hours of each split."""
-    counts = {}
-    for split in manifest.splits():
-        records = manifest.split(split)
-        seconds = [
-            max(0.0, min(r.end_seconds or r.duration_seconds, r.duration_seconds) - (r.start_seconds or 0.0))
-            for r in records
-            if r.duration_seconds is not None
-        ]
-        hours = round(sum(seconds) / 3600, 4) if len(seconds) == len(records) else None
-        counts[split] = SplitCount(len(records), sum(len(r.captions) for r in records), hours)
-    return counts
 
 
 def _escaped(value: Any) -> Any:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tvrkit.errors import ConfigError, DataError
 from tvrkit.files import write_json
-from tvrkit.keywords import TAGGER, tag_key_words
-from tvrkit.manifest import MANIFEST_NAME, Manifest, Record, write_manifest
-from tvrkit.prepare.report import PrepareReport, count_splits
+from tvrkit.frames.request import VideoInfo
+from tvrkit.manifest import MANIFEST_NAME
+from tvrkit.prepare.assemble import Origin, assemble
+from tvrkit.prepare.provenance import command_line
+from tvrkit.prepare.report import PrepareReport
 from tvrkit.prepare.shapes_events import EVENTS_VERSION, Clip, plan_clips
 from tvrkit.prepare.shapes_pool import render_all
-from tvrkit.prepare.shapes_render import FPS, FRAMES, RENDER_VERSION, is_whole
+from tvrkit.prepare.shapes_render import FPS, FRAMES, RENDER_VERSION, SIDE, is_whole
+from tvrkit.prepare.videos import Video
 from tvrkit.reporting import Reporter, Silent
 
 RECIPE_NAME = "shapes.json"
 PRESET = "tiny"
+KIND = "shapes"
 PROTOCOL = "shapes"
 
 
@@ -65,39 +68,31 @@ def prepare_shapes(
             jobs = [(folder / paths[clip.video_id], clip.meaning, clip.video_id) for clip in missing]
             with watcher.progress("Rendering clips", len(jobs)) as bar:
                 render_all(jobs, seed, workers, bar.advance)
-        manifest = Manifest(
-            name=name,
-            records=tuple(_record(clip, paths[clip.video_id]) for clip in clips),
-            preset=PRESET,
-            protocol=PROTOCOL,
-            tagger=TAGGER,
-            root=folder,
+        origin = Origin(
+            folder,
+            name,
+            KIND,
+            command_line(KIND, name=name, seed=seed or None, scale=scale if scale != 1 else None),
+            # Another seed or a part of it is another test set, whose numbers do not compare.
+            PROTOCOL if (seed, scale) == (0, 1) else None,
+            PRESET,
+            recipe,
         )
-        write_manifest(manifest, folder / MANIFEST_NAME)
-        report = PrepareReport(
-            name=name,
-            manifest=folder / MANIFEST_NAME,
-            splits=count_splits(manifest),
-            new=len(missing),
-            kept=len(clips) - len(missing),
-            settings={**recipe, "libraries": {library: version(library) for library in ("av", "numpy")}},
-        )
-        report.write()
+        return assemble([_video(clip, folder / paths[clip.video_id]) for clip in clips], origin, new=len(missing))
     except OSError as error:
         raise DataError(f"cannot write to {error.filename or folder}: {error.strerror or error}.") from None
-    return report
 
 
-def _record(clip: Clip, path: Path) -> Record:
+def _video(clip: Clip, path: Path) -> Video:
     tags = {"family": clip.family, "edit": clip.edit}
-    return Record(
+    return Video(
         video_id=clip.video_id,
-        path=path.as_posix(),
-        captions=clip.captions,
         split=clip.split,
-        duration_seconds=FRAMES / FPS,
-        key_words=tuple(tag_key_words(clip.captions)),
+        captions=clip.captions,
+        path=path,
         tags={key: value for key, value in tags.items() if value is not None},
+        duration_seconds=FRAMES / FPS,
+        info=VideoInfo(FRAMES / FPS, FRAMES, SIDE, SIDE, FPS, "h264", rotation=0),
     )
 
 
