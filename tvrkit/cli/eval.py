@@ -22,6 +22,7 @@ from tvrkit.errors import ConfigError
 if TYPE_CHECKING:
     from tvrkit.cli.evaluation import Measured
 
+SPLIT = "test"
 TEMPERATURE = 100.0
 
 
@@ -32,10 +33,10 @@ TEMPERATURE = 100.0
     "models",
     multiple=True,
     metavar="MODEL",
-    help="An exported folder, a run, or an open_clip NAME/TAG (as ViT-B-32/openai); repeatable.",
+    help="An exported folder, a run, an open_clip NAME/TAG (as ViT-B-32/openai), or NAME=FILE; repeatable.",
 )
 @data_option
-@click.option("--split", default="test", show_default=True, help="Split to measure on.")
+@click.option("--split", metavar="NAME", help=f"Split to measure on.  [default: {SPLIT}]")
 @click.option(
     "--zero-shot/--no-zero-shot",
     default=None,
@@ -100,7 +101,7 @@ def command(runs: tuple[str, ...], models: tuple[str, ...], matrices: tuple[str,
 
         choices = Choices(
             data=options["data"],
-            split=options["split"],
+            split=options["split"] or SPLIT,
             zero_shot=options["zero_shot"],
             device=choose_device(options["device"]),
             reader=options["reader"],

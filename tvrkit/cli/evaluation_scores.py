@@ -24,7 +24,7 @@ def measure_matrices(
     groups: str | None,
     transposed: bool,
     protocol: str | None,
-    split: str,
+    split: str | None,
     allow_missing: bool,
     temperature: float | None,
 ) -> tuple[list[Measured], list[Comparison]]:
@@ -35,7 +35,7 @@ def measure_matrices(
         groups: as for `read_groups`; None takes what lies beside a file, or pairs caption i with video i.
         transposed: they stand videos by captions.
         protocol: name; None takes what lies beside the file.
-        split: of the protocol.
+        split: of the protocol; None takes what lies beside the file, or `test`.
         allow_missing: measure other numbers than the protocol's.
         temperature: of the rows with dual softmax; None without them.
 
@@ -56,22 +56,25 @@ def measure_matrices(
     for place, (source, scores) in enumerate(zip(sources, matrices, strict=True)):
         named = scores if scores.video_of_text is not None or shared is None else shared
         owners = _owners(scores, named, groups)
-        dataset, followed = named.dataset or scores.path.stem, protocol or named.protocol
+        followed, part = protocol or named.protocol, split or named.split or "test"
         if not allow_missing:
-            _require_complete(scores, followed, split)
+            _require_complete(scores, followed, part)
         evaluation = evaluate_scores(
             scores.similarity,
             owners,
-            dataset=dataset,
-            split=split,
+            dataset=named.dataset or scores.path.stem,
+            split=part,
             protocol=followed,
             records=_records(named, owners),
             allow_missing=allow_missing,
         )
         normalised = () if temperature is None else (with_dual_softmax(evaluation, temperature),)
-        name = letter_of(place) if len(sources) > 1 else "scores"
-        output.say(f"Scores{f' {name}' if len(sources) > 1 else ''}: {source} {scores.similarity.shape}")
-        measured.append(Measured(source, None, (Row(name, evaluation, normalised=normalised),), kind="similarity"))
+        letter = letter_of(place) if len(sources) > 1 else None
+        beside = "" if named is scores else f", with captions and videos as beside {named.path}"
+        output.say(f"Scores{f' {letter}' if letter else ''}: {source} {scores.similarity.shape}{beside}")
+        measured.append(
+            Measured(source, None, (Row(letter or "scores", evaluation, normalised=normalised),), kind="similarity")
+        )
     return measured, compare_with_first(measured)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tvrkit.cli import output
-from tvrkit.cli.evaluation import Comparison, Measured
+from tvrkit.cli.evaluation import Comparison, Measured, Row
 
 if TYPE_CHECKING:
     from tvrkit.evaluate import Evaluation, HardGallery
@@ -20,6 +20,7 @@ DIRECTIONS = {
 }
 NAME_WIDTH = 10  # what is left of 80 columns
 SIGNIFICANT = 0.05
+TOO_MANY_TIES = 0.1
 DSL, QUERY_BANK = "+ DSL", "+ QB-Norm"
 
 
@@ -53,9 +54,20 @@ def warn_of(measured: Sequence[Measured]) -> None:
             words = evaluation.coverage.words()
             output.warn(f"{row.name}: {words}: these numbers cannot be compared with those of the whole set.")
         for normalised in row.normalised:
-            for direction, changed in (normalised.changed or {}).items():
-                if not changed and getattr(normalised, direction).num_queries > 1:
-                    output.warn(f"{row.name}: {normalised.normalisation} changed the rank of no query of {direction}.")
+            _warn_of_normalised(row, normalised)
+
+
+def _warn_of_normalised(row: Row, normalised: Evaluation) -> None:
+    for direction, changed in (normalised.changed or {}).items():
+        plain, other = (getattr(e, direction) for e in (row.evaluation, normalised))
+        if not changed and plain.num_queries > 1:
+            output.warn(f"{row.name}: {normalised.normalisation} changed the rank of no query of {direction}.")
+        elif other.num_ties - plain.num_ties > TOO_MANY_TIES * plain.num_queries:
+            output.warn(
+                f"{row.name}: {normalised.normalisation} made {other.num_ties:,} of {plain.num_queries:,} queries of"
+                f" {direction} tie, {plain.num_ties:,} did before: the scores are too far apart for it; is the model's"
+                " own scale in them already (then --temperature 1)?"
+            )
 
 
 def print_comparisons(comparisons: Sequence[Comparison]) -> None:
@@ -107,7 +119,10 @@ def _names(measured: Sequence[Measured]) -> tuple[dict[str, str], list[str]]:
     """The name of each row in the tables, and lines that say what the short ones stand for."""
     rows = [row.name for one in measured for row in one.rows]
     if len(measured) > 1:
-        return dict(zip(rows, rows, strict=True)), [f"  {one.rows[0].name}  {one.source}" for one in measured]
+        legend = [f"  {one.rows[0].name}  {one.source}" for one in measured]
+        if any(len(one.rows) > 1 for one in measured):
+            legend.append("  0-shot: the backbone of the model above as it was pretrained")
+        return dict(zip(rows, rows, strict=True)), legend
     if all(len(name) <= NAME_WIDTH for name in rows):
         return dict(zip(rows, rows, strict=True)), []
     letters = [chr(ord("A") + place) for place in range(len(rows))]
@@ -179,7 +194,7 @@ def _print_hard(galleries: Sequence[tuple[str, HardGallery]]) -> None:
             (f"right of two captions: {kind}", questions, *(round(h.by_edit[kind][0], 1) for _, h in galleries))
         )
     _line(f"{first.families} families of clips whose captions differ in one word", bold=True)
-    output.print_table(("hard gallery, % right", "asked", *(name for name, _ in galleries)), rows)
+    output.print_table(("hard gallery, % right", "asked", *(name for name, _ in galleries)), rows, tight=True)
 
 
 def _line(text: str, *, bold: bool = False) -> None:
