@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tvrkit.errors import DataError
-from tvrkit.prepare.benchmarks.collector import Collector, first_of, objects, stem
+from tvrkit.prepare.benchmarks.collector import Collector, first_of, objects, plain_id, stem
 from tvrkit.prepare.benchmarks.item import Annotations
 from tvrkit.prepare.benchmarks.sources import AnnotationFiles, short
 from tvrkit.prepare.report import many
@@ -53,7 +53,7 @@ def _read_file(found: Collector, path: Path, split: str, lists: tuple[str, ...])
         if not isinstance(sentences, list) or not all(isinstance(s, str) for s in sentences):
             files.problem("bad row", where, f"the sentences of {short(name)} are no list of texts")
             continue
-        video_id = stem(name)
+        video_id = plain_id(name)
         if video_id is not None:
             described[video_id] = None
         early += _out_of_order(row.get("timestamps"))
@@ -73,7 +73,7 @@ def _videos(files: AnnotationFiles, path: Path) -> list[tuple[str, Any, dict[str
     value = files.json(path)
     if isinstance(value, list):
         rows = objects(files, path.name, value)
-        return [(where, first_of(row, "video_id", "video"), row) for where, row in rows]
+        return [(where, stem(first_of(row, "video_id", "video")), row) for where, row in rows]
     if not isinstance(value, dict):
         raise DataError(f"{path} must hold videos by id, and holds {short(value)}: fetch it again.")
     found = []

@@ -19,6 +19,8 @@ from tvrkit.errors import DataError
 # What a damaged file makes the reading below stumble over.
 DAMAGED = (ValueError, IndexError, KeyError, TypeError, OverflowError, SyntaxError, RecursionError, MemoryError)
 
+STOP, SHORT_TEXT, MEMOIZE = 0x2E, 0x8C, 0x94
+
 Reader = Callable[["_Machine"], None]
 
 
@@ -60,16 +62,22 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def run(self) -> Any:
-        data, known = self.data, READERS
+        data, known, stack, memo = self.data, READERS, self.stack, self.memo
         while True:
             code = data[self.at]
             self.at += 1
-            if code == 0x2E:  # STOP
+            if code == SHORT_TEXT:  # these two are two thirds of a file of captions
+                start = self.at + 1
+                self.at = start + data[self.at]
+                stack.append(_text(data[start : self.at]))
+            elif code == MEMOIZE:
+                memo[len(memo)] = stack[-1]
+            elif (reader := known.get(code)) is not None:
+                reader(self)
+            elif code == STOP:
                 return self.pop()
-            reader = known.get(code)
-            if reader is None:
+            else:
                 raise _Refused(_why_not(code, data, self.at))
-            reader(self)
 
     def pop(self) -> Any:
         if self.marks and len(self.stack) <= self.marks[-1]:
@@ -249,7 +257,6 @@ READERS: dict[int, Reader] = {
     ord("U"): _sized_text("<B"),
     ord("V"): _pushes(lambda machine: machine.line().decode("raw-unicode-escape")),
     ord("X"): _sized_text("<I"),
-    0x8C: _sized_text("<B"),
     0x8D: _sized_text("<Q"),
     ord("B"): _sized_text("<I"),
     ord("C"): _sized_text("<B"),
@@ -272,7 +279,6 @@ READERS: dict[int, Reader] = {
     ord("p"): _remembers(lambda machine: _whole(machine.line())),
     ord("q"): _remembers(lambda machine: machine.number("<B")),
     ord("r"): _remembers(lambda machine: machine.number("<I")),
-    0x94: _remembers(lambda machine: len(machine.memo)),
     ord("g"): _recalls(lambda machine: _whole(machine.line())),
     ord("h"): _recalls(lambda machine: machine.number("<B")),
     ord("j"): _recalls(lambda machine: machine.number("<I")),

@@ -52,4 +52,4 @@ def _read_file(found: Collector, path: Path, split: str) -> None:
             continue
         found.add(where, split, video_id, first_of(row, "desc", "enCap", "caption"))
     if tested:
-        found.notes.append(f"{path.name}: {many(tested, 'clip')} are in the test, so they are left out of {split}.")
+        found.notes.append(f"{path.name}: {many(tested, 'clip')} of the test left out of {split}.")
