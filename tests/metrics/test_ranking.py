@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory import peak_bytes
 
 from tvrkit.metrics import (
     text_to_video_metrics,
@@ -128,13 +129,7 @@ def test_never_more_than_a_block_beside_the_matrix(monkeypatch):
     matrix = torch.rand(1500, 500)
     owner = torch.arange(500).repeat_interleave(3)
     for metrics in (text_to_video_metrics, video_to_text_metrics):
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-            metrics(matrix, owner, resamples=2)
-        held = peak = 0
-        for event in sorted(profile.profiler.kineto_results.events(), key=lambda e: e.start_ns()):
-            if event.name() == "[memory]":
-                held += event.nbytes()
-                peak = max(peak, held)
+        peak = peak_bytes(lambda metrics=metrics: metrics(matrix, owner, resamples=2))
         assert peak < matrix.numel() * 4 / 4
 
 
