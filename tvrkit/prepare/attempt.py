@@ -84,7 +84,7 @@ class Attempt:
             if resume and response.status == 206:
                 self._go_on(response)
                 self._read(response)
-                return Ended(resumed=True)
+                return Ended(resumed=True, proved=part.version.total is not None)
             if response.status != 200:
                 raise status_failure(response)
             self._begin(response)
@@ -146,6 +146,8 @@ class Attempt:
         if span is None or span[0] != self.part.size or self.part.version.contradicts(version):
             self.start_anew()
             raise Again(CHANGED)
+        if self.part.version.total is None and span[2] is not None:
+            self.part.learn(span[2])  # what began without a length has one now, and a range may be short of it
         self.room((span[2] or span[1] + 1) - span[0])
 
     def _nothing_left(self, response: urllib3.BaseHTTPResponse) -> Ended:

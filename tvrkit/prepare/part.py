@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -97,6 +97,11 @@ class Part:
         self.size = 0
         self.version = version
         write_json(self._notes, asdict(version))
+
+    def learn(self, total: int) -> None:
+        """How long the file is, said only now."""
+        self.version = replace(self.version, total=total)
+        write_json(self._notes, asdict(self.version))
 
     def write(self, data: bytes) -> None:
         """Append."""

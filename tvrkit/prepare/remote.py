@@ -10,6 +10,7 @@ import os
 import ssl
 from collections.abc import Mapping
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
@@ -153,7 +154,7 @@ class Client:
     def _direct(self) -> urllib3.PoolManager:
         import urllib3
 
-        return urllib3.PoolManager(ssl_context=_certificates(), maxsize=16, block=False)
+        return urllib3.PoolManager(maxsize=16, **_certificates())
 
     def _proxied(self, proxy: str) -> urllib3.PoolManager:
         import urllib3
@@ -161,7 +162,7 @@ class Client:
         address = proxy if "://" in proxy else f"http://{proxy}"
         auth = urllib3.util.parse_url(address).auth
         headers = urllib3.make_headers(proxy_basic_auth=unquote(auth)) if auth else None
-        return urllib3.ProxyManager(address, proxy_headers=headers, ssl_context=_certificates(), maxsize=16)
+        return urllib3.ProxyManager(address, proxy_headers=headers, maxsize=16, **_certificates())
 
 
 def status_failure(response: urllib3.BaseHTTPResponse) -> Again | Refused:
@@ -230,11 +231,10 @@ def _origin(url: str) -> tuple[str | None, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port
 
 
-def _certificates() -> ssl.SSLContext:
-    """The system's certificates; where Python knows of none (macOS, from python.org), those of certifi."""
-    context = ssl.create_default_context()
+def _certificates() -> dict[str, Any]:
+    """Nothing where Python knows the system's certificates; where it does not (macOS, from python.org), certifi's."""
     paths = ssl.get_default_verify_paths()
-    if paths.cafile is None and paths.capath is None and os.name != "nt":
-        certifi: Any = __import__("certifi")  # comes with the hub's client
-        context.load_verify_locations(certifi.where())
-    return context
+    if paths.cafile or paths.capath or os.name == "nt":
+        return {}
+    certifi: Any = import_module("certifi")  # comes with the hub's client
+    return {"ca_certs": certifi.where()}
