@@ -95,8 +95,8 @@ def test_a_split_that_is_not_its_protocols_is_refused_before_anything_is_read(wo
     manifest, model, encoded = world
     small = replace(manifest, protocol="shapes", root=manifest.root / "elsewhere")
     message = (
-        r"squares/test is not the test of its protocol, it has 9 of 500 videos and 9 of 500 captions of shapes:"
-        r" .*--allow-missing"
+        r"squares/test is not the set that its protocol measures, it has 9 of 500 videos and 9 of 500 captions of"
+        r" shapes: .*--allow-missing"
     )
     with pytest.raises(DataError, match=message):
         evaluate(model, small, "test", workers=0)

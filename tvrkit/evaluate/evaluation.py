@@ -150,8 +150,8 @@ def require_complete(dataset: str, coverage: Coverage, missing: int = 0) -> None
         )
     if not coverage.complete:
         raise DataError(
-            f"{dataset}/{coverage.split} is not the test of its protocol, it has {coverage.words()}: prepare the data"
-            " set whole, or measure what is there, labelled, by --allow-missing."
+            f"{dataset}/{coverage.split} is not the set that its protocol measures, it has {coverage.words()}: prepare"
+            " the data set whole, or measure what is there, labelled, by --allow-missing."
         )
 
 

@@ -19,7 +19,7 @@ def dual_softmax(similarity: ArrayLike | Tensor, temperature: float = 100.0) -> 
     Args:
         similarity: (Q, G) queries by gallery items: (T, V) for text-to-video; for video-to-text its transpose, as in
             `video_to_text_metrics(dual_softmax(similarity.T).T)`: each direction has its own query axis.
-        temperature: tau, about 100 for cosines.
+        temperature: tau, about 100 for cosines, 1 for scores that are multiplied by CLIP's 100 already.
 
     Returns:
         (Q, G).
