@@ -5,25 +5,17 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socketserver
-import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import BROWSER, DARK, LIGHT, Proxy, browse, running_proxy
 from media import make_video
 from PIL import Image
 
 from tvrkit.index.hits import Hit
 from tvrkit.index.page import write_page
-
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync --disable-extensions --hide-scrollbars --enable-logging=stderr"
-).split()
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome")]
 
@@ -36,31 +28,10 @@ NAMES = [
 ]
 
 
-class _Proxy(socketserver.ThreadingTCPServer):
-    """Notes who asks for what, and gives nothing."""
-
-    allow_reuse_address = True
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        proxy = self
-
-        class Handler(socketserver.StreamRequestHandler):
-            def handle(self) -> None:
-                proxy.asked.append(self.rfile.readline().decode("latin-1").strip())
-
-        super().__init__(("127.0.0.1", 0), Handler)
-
-
 @pytest.fixture
-def proxy() -> Iterator[_Proxy]:
-    with _Proxy() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+def proxy() -> Iterator[Proxy]:
+    with running_proxy() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -76,35 +47,16 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out.html"
 
 
-def browse(page: Path, profile: Path, proxy: _Proxy, *flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [
-            str(BROWSER),
-            *FLAGS,
-            f"--user-data-dir={profile}",
-            f"--proxy-server=127.0.0.1:{proxy.server_address[1]}",
-            *flags,
-            page.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=120,
-        check=True,
-    )
-
-
-def test_nothing_runs_and_nothing_is_fetched(page: Path, tmp_path: Path, proxy: _Proxy) -> None:
+def test_nothing_runs_and_nothing_is_fetched(page: Path, tmp_path: Path, proxy: Proxy) -> None:
     done = browse(page, tmp_path / "profile", proxy, "--dump-dom", "--virtual-time-budget=3000")
     title = re.search(r"<title>(.*?)</title>", done.stdout, re.S)
     assert title and title[1] == "&lt;/title&gt;&lt;script&gt;document.title=4&lt;/script&gt; a dog"
     assert "<script" not in done.stdout and done.stdout.count("<img ") == len(NAMES)
     assert "CONSOLE" not in done.stderr, done.stderr
-    # Chrome itself asks its maker for the time and for updates, whatever page it shows, or connects and asks nothing.
-    assert [line for line in proxy.asked if line and "google" not in line] == []
+    assert proxy.asked_by_page() == []
 
 
-def test_the_proxy_would_have_noticed(tmp_path: Path, proxy: _Proxy) -> None:
+def test_the_proxy_would_have_noticed(tmp_path: Path, proxy: Proxy) -> None:
     page = tmp_path / "bad.html"
     page.write_text('<img src="http://a.example/x.png"><script>console.error("seen")</script>')
     done = browse(page, tmp_path / "profile", proxy, "--dump-dom", "--virtual-time-budget=3000")
@@ -113,7 +65,7 @@ def test_the_proxy_would_have_noticed(tmp_path: Path, proxy: _Proxy) -> None:
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1200, False), (390, True)])
-def test_it_looks_as_it_should(page: Path, tmp_path: Path, proxy: _Proxy, width: int, dark: bool) -> None:
+def test_it_looks_as_it_should(page: Path, tmp_path: Path, proxy: Proxy, width: int, dark: bool) -> None:
     shot = tmp_path / "shot.png"
     # Headless Chromium is at least 500 wide: a narrow page is tried in a frame.
     target = page
@@ -122,9 +74,13 @@ def test_it_looks_as_it_should(page: Path, tmp_path: Path, proxy: _Proxy, width:
         target.write_text(
             f'<body style="margin:0"><iframe src="out.html" style="width:{width}px;height:2000px;border:0">', "utf-8"
         )
-    scheme = ["--blink-settings=preferredColorScheme=0"] if dark else ["--blink-settings=preferredColorScheme=1"]
     browse(
-        target, tmp_path / "profile", proxy, f"--window-size={max(width, 500)},2000", f"--screenshot={shot}", *scheme
+        target,
+        tmp_path / "profile",
+        proxy,
+        f"--window-size={max(width, 500)},2000",
+        f"--screenshot={shot}",
+        DARK if dark else LIGHT,
     )
     image = np.asarray(Image.open(shot).convert("RGB")).astype(int)[:, :width]
     background = image[2, 2]

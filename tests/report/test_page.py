@@ -81,7 +81,7 @@ def test_the_tables_hold_the_numbers(tmp_path: Path) -> None:
     # R@1: (1 + 0 + 0 + 0) / 4; all are among the first 5; places 1, 2.5, 2, 4: median 2.25, mean 2.375.
     assert (row["R@1"], row["R@5"], row["R@50"]) == ("25.0", "100.0", "100.0")
     assert (row["MdR"], row["MnR"], row["ties"]) == ("2.2", "2.4", "1") and "mAP" not in row
-    low, high = map(float, row["95 %"].split("–"))
+    low, high = map(float, row["95\N{NO-BREAK SPACE}%"].split("–"))
     assert low <= 25 <= high and high > low
     v2t = page.table("Video to text: 3 videos each looking for a caption of its own among those of 3")
     row = dict(zip(v2t["head"], v2t["model"], strict=True))

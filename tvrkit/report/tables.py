@@ -9,6 +9,7 @@ from tvrkit.evaluate import Evaluation, HardGallery
 from tvrkit.metrics import Difference
 from tvrkit.report.parts import Html, count, join, number, rank, table, tag, text
 
+_INTERVAL = "95\N{NO-BREAK SPACE}%"
 # A difference that chance alone makes less often than this is called one.
 _LEVEL = 0.05
 
@@ -31,7 +32,7 @@ def result_table(direction: str, rows: Sequence[tuple[str, Evaluation]]) -> Html
     metrics = [getattr(evaluation, direction).to_dict() for _, evaluation in rows]
     recalls = [key for key in metrics[0] if key.startswith("R@") and key[2:].isdigit()]
     average = any(m.get("mAP") is not None for m in metrics)
-    columns = ["model", recalls[0], "95 %", *recalls[1:], "MdR", "MnR", *(["mAP"] if average else []), "ties"]
+    columns = ["model", recalls[0], _INTERVAL, *recalls[1:], "MdR", "MnR", *(["mAP"] if average else []), "ties"]
     lines = []
     for (name, evaluation), m in zip(rows, metrics, strict=True):
         interval = f"{m[f'{recalls[0]}_low']:.1f}–{m[f'{recalls[0]}_high']:.1f}"
@@ -94,7 +95,7 @@ def comparison_table(title: str, direction: str, differences: Mapping[str, Diffe
         rows.append(
             [key, number(d.a), number(d.b), _signed(d.difference), interval, p_words(d.p_value), verdict(key, d)]
         )
-    columns = ["metric", "A", "B", "B − A", "95 %", "p", "in words"]
+    columns = ["metric", "A", "B", "B − A", _INTERVAL, "p", "in words"]
     return table(f"{title}, {title_of(direction).lower()}", columns, rows, left=(6,))
 
 
