@@ -11,7 +11,7 @@ from tvrkit.errors import ConfigError, DataError
 from tvrkit.prepare.assemble import Origin, assemble, claim
 from tvrkit.prepare.benchmarks.item import Annotations, Item
 from tvrkit.prepare.clips import more
-from tvrkit.prepare.copies import compress_videos, copy_of
+from tvrkit.prepare.copies import COPIES, compress_videos, copy_of
 from tvrkit.prepare.examine import Reading, examine
 from tvrkit.prepare.locate import Locator
 from tvrkit.prepare.material import BenchmarkOptions, Material
@@ -147,8 +147,7 @@ def _locate(
     locator = Locator(material.video_folders())
     names = {item.video_id: (item.video_id, *item.names) for item in annotations.items}
     found = locator.locate(names)
-    copies = {video_id: copy_of(video_id, folder) for video_id, its in found.items() if not its}
-    lone = {video_id: [copy] for video_id, copy in copies.items() if copy.is_file()}
+    lone = _lone_copies([video_id for video_id, its in found.items() if not its], folder)
     if lone:
         notes.append(f"Read from their small copies, for the originals are gone: {many(len(lone), 'video')}.")
     if not locator.files and not lone:
@@ -174,6 +173,14 @@ def _locate(
             f"Left out because no annotation mentions them: {many(len(silent), 'file')} ({few}{more(silent)})."
         )
     return {**found, **lone}
+
+
+def _lone_copies(video_ids: Sequence[str], folder: Path) -> dict[str, list[Path]]:
+    """Small copies of earlier times whose originals are gone: users delete these for their size."""
+    if not (folder / COPIES).is_dir():
+        return {}
+    copies = {video_id: copy_of(video_id, folder) for video_id in video_ids}
+    return {video_id: [copy] for video_id, copy in copies.items() if copy.is_file()}
 
 
 def _video(item: Item, candidates: Sequence[Path], options: BenchmarkOptions) -> Video:

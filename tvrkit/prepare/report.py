@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvrkit import __version__
 from tvrkit.files import write_json
 
 if TYPE_CHECKING:
     from tvrkit.prepare.coverage import SplitCoverage
 
 REPORT_NAME = "report.json"
-LIBRARIES = ("av", "numpy")  # what reads and renders videos
+PACKAGES = ("tvrkit", "av", "numpy")  # the latter two read and render videos
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,6 @@ class PrepareReport:
 
     def to_json(self) -> dict[str, Any]:
         """Everything, with each problem named."""
-        from importlib.metadata import version
-
         return {
             "name": self.name,
             "manifest": self.manifest.name,
@@ -82,7 +79,7 @@ class PrepareReport:
             "notes": list(self.notes),
             "settings": dict(self.settings),
             "annotations": [dict(file) for file in self.annotations],
-            "versions": {"tvrkit": __version__, **{name: version(name) for name in LIBRARIES}},
+            "versions": _versions(),
         }
 
     def write(self) -> None:
@@ -93,6 +90,18 @@ class PrepareReport:
 def many(number: int, noun: str) -> str:
     """`1 video`, `1,200 videos`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:  # run from a folder that was not installed
+            continue
+    return versions
 
 
 def _escaped(value: Any) -> Any:
