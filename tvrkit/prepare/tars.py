@@ -17,6 +17,7 @@ from tvrkit.prepare.sizes import in_words
 
 _CHUNK = 1 << 20
 _MAX_HEADER = 1 << 20  # bytes of a long name or of extended attributes
+_PATIENCE = 100  # reads at the end of a stream
 _HEADERS = (
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
@@ -43,6 +44,12 @@ class StrictInfo(tarfile.TarInfo):
             raise tarfile.ReadError(f"a header of {in_words(self.size)}")
         return super()._proc_member(archive)  # type: ignore[misc]
 
+    def _block(self, count: int) -> int:
+        # By a negative size an older tarfile goes back and reads the same headers for ever (CVE-2025-8194).
+        if count < 0:
+            raise tarfile.ReadError("a negative size")
+        return int(super()._block(count))  # type: ignore[misc]
+
 
 def _strict(read: Any, archive: tarfile.TarFile) -> Any:
     try:
@@ -58,12 +65,17 @@ class _Bounded(io.RawIOBase):
 
     def __init__(self, stream: Any, most: int) -> None:
         self._stream, self._left, self._most = stream, most, most
+        self._empty = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         data = self._stream.read(len(buffer))
+        # Over a member of a size that nobody has, tarfile would step to its far end, nothing by nothing, for days.
+        self._empty = 0 if data else self._empty + 1
+        if self._empty > _PATIENCE:
+            raise EOFError("it ends in the middle of a member")
         self._left -= len(data)
         if self._left < 0:
             raise DataError(f"it unpacks to more than {in_words(self._most)}")
