@@ -60,9 +60,19 @@ def test_which_of_several(tmp_path):
     files.json(files.need("captions_msvd.json"))
     assert files.used == [main]
     assert files.find("train_list.txt") == beside
-    plain = AnnotationFiles([tmp_path / "x", tmp_path])
-    assert plain.find("train_list.txt") == beside  # the first folder first
-    assert [note for note in plain.notes if "3 places" in note] == plain.notes != []
+    plain = AnnotationFiles([tmp_path], prefer="didemo")
+    plain.find("train_list.txt")
+    plain.find("train_list.txt")
+    assert len(plain.notes) == 1 and "3 places" in plain.notes[0]
+
+
+def test_an_earlier_folder_counts_before_everything_else(tmp_path):
+    given = put(tmp_path / "given/raw-captions.pkl")
+    put(tmp_path / "downloads/msvd/captions_msvd.json")
+    put(tmp_path / "given/a/captions_msvd.json")
+    files = AnnotationFiles([tmp_path / "given", tmp_path / "downloads"], prefer="msvd")
+    assert files.find("raw-captions.pkl", "captions_msvd.json") == given
+    assert files.find("captions_msvd.json", "raw-captions.pkl") == tmp_path / "given/a/captions_msvd.json"
 
 
 def test_what_is_not_there(tmp_path):

@@ -108,7 +108,7 @@ def plain_id(value: Any) -> str | None:
     if not isinstance(value, str):
         return None
     name = value.strip()
-    if not name or len(name) > 200 or name in (".", "..") or any(mark in name for mark in "/\\\0\r\n\t"):
+    if not name or len(name) > 200 or name in (".", "..") or "/" in name or "\\" in name:
         return None
     return name if name.isprintable() else None
 

@@ -159,7 +159,7 @@ def _tell_labels(found: Collector, captions: Captions) -> None:
 
 
 def _tell_few(found: Collector, captions: Captions) -> None:
-    """Say so where training has fewer than 20 captions a video: it costs several points."""
+    """Say so where training has fewer than 20 captions a video: published numbers are from all of them."""
     counts = [len(item.captions) for item in found.items.values() if item.split == "train"]
     if counts and sum(counts) < CAPTIONS_OF_A_VIDEO * len(counts) // 2:
         each = "1 caption" if max(counts) == 1 else f"{sum(counts) / len(counts):.1f} captions"

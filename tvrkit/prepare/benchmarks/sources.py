@@ -20,14 +20,17 @@ MAX_BYTES = 1 << 30  # the largest real annotation file has 60 MB
 SUFFIXES = (".json", ".csv", ".tsv", ".txt", ".pkl", ".pickle")
 csv.field_size_limit(1 << 20)
 
+# Folder, whether it seems another benchmark's, name, whether it lies apart from what was read before, depth.
+Rank = tuple[int, bool, int, bool, int]
+
 
 @dataclass
 class AnnotationFiles:
     """The annotation files below some folders, found by name in upper or lower case.
 
-    Names such as `train_list.txt` belong to several benchmarks. Of several files with a name the one beside what was
-    read before comes first, then one whose path holds the word `prefer`, then the order of the folders, then the
-    least deep; a note says so where they differ.
+    What lies in an earlier folder counts before what lies in a later one. Within a folder, names such as
+    `train_list.txt` belong to several benchmarks: files beside those read before, or with the word `prefer` in their
+    path, come first, then the order of the names that were asked for; where that leaves a choice, a note says so.
 
     Attributes:
         folders: where to search, with all that is below them; hidden folders are left out.
@@ -45,15 +48,18 @@ class AnnotationFiles:
     _index: dict[str, list[tuple[int, int, Path]]] | None = None
 
     def find(self, *names: str) -> Path | None:
-        """The file that has the first of these names for which there is one, or None."""
+        """The best of the files with one of these names, or None."""
         if self._index is None:
             self._index = self._search()
-        for name in names:
-            found = sorted(self._index.get(name.lower(), ()), key=self._rank)
-            if found:
-                self._tell_others(name, found)
-                return found[0][-1]
-        return None
+        found = sorted(
+            (self._rank(number, order, depth, path), path)
+            for number, name in enumerate(names)
+            for order, depth, path in self._index.get(name.lower(), ())
+        )
+        if not found:
+            return None
+        self._tell_others(found)
+        return found[0][1]
 
     def need(self, *names: str, what: str = "") -> Path:
         """As `find`.
@@ -165,17 +171,17 @@ class AnnotationFiles:
         """Note something that was left out."""
         self.problems.append(Problem(kind, where.name if isinstance(where, Path) else where, reason))
 
-    def _rank(self, entry: tuple[int, int, Path]) -> tuple[bool, bool, int, int, str]:
-        order, depth, path = entry
+    def _rank(self, number: int, order: int, depth: int, path: Path) -> Rank:
         beside = any(path.parent == used.parent for used in self.used)
-        return (not beside, self.prefer not in str(path.parent).lower(), order, depth, str(path))
+        own = beside or self.prefer in str(path.parent).lower()
+        return (order, not own, number, not beside, depth)
 
-    def _tell_others(self, name: str, found: list[tuple[int, int, Path]]) -> None:
-        """Note that others of this name are passed over; those of another benchmark's folder are not meant."""
-        chosen = found[0][-1]
-        like = [path for *_, path in (e for e in found if self._rank(e)[:2] == self._rank(found[0])[:2])]
-        if len({path.stat().st_size for path in like if path.is_file()}) > 1:
-            note = f"{name} lies in {len(like)} places, with different contents; {chosen} is the one that was read."
+    def _tell_others(self, found: list[tuple[Rank, Path]]) -> None:
+        """Note that others are passed over that nothing but their place tells from the chosen one."""
+        rank, chosen = found[0]
+        like = [path for other, path in found if other[:4] == rank[:4] and path.is_file()]
+        if len({path.stat().st_size for path in like}) > 1:
+            note = f"{chosen.name} lies in {len(like)} places, with different contents; {chosen} was read."
             self.notes += [note] if note not in self.notes else []
 
     def _search(self) -> dict[str, list[tuple[int, int, Path]]]:
