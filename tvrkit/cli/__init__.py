@@ -19,7 +19,7 @@ from tvrkit import __version__
 # command; a test holds them to the first line of each command's own help.
 COMMANDS = {
     "doctor": "Check this installation and say what to do about each fault.",
-    "datasets": "List the benchmarks, their sizes and terms, and what is prepared here.",
+    "datasets": "List the benchmarks, and what of them is prepared here.",
     "prepare": "Turn videos and captions into a data set.",
     "models": "List the backbones that --model takes.",
     "train": "Train a model on a prepared data set.",

@@ -22,9 +22,10 @@ SHAPES_TERMS = "Rendered here, 66 MB; comes with tvrkit (Apache-2.0)."
 @click.argument("name", required=False)
 @json_option
 def command(name: str | None, as_json: bool) -> None:
-    """List the benchmarks, their sizes and terms, and what is prepared here.
+    """List the benchmarks, and what of them is prepared here.
 
-    With a NAME: everything about one of them, with the files that are accepted and where each comes from.
+    Their sizes, terms and sources; with a NAME everything about one of them, with the files that are accepted and
+    where each comes from.
 
     \b
     Example:
