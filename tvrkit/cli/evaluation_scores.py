@@ -46,7 +46,8 @@ def measure_matrices(
     from tvrkit.evaluate import evaluate_scores, with_dual_softmax
 
     if protocol is not None and protocol not in PROTOCOLS:
-        near = ", ".join(difflib.get_close_matches(protocol, PROTOCOLS, n=3, cutoff=0.5))
+        begin_alike = [name for name in PROTOCOLS if name.startswith(protocol)]
+        near = ", ".join(begin_alike or difflib.get_close_matches(protocol, PROTOCOLS, n=3, cutoff=0.5))
         ending = f": did you mean one of {near}?" if near else f"; there are {', '.join(PROTOCOLS)}."
         raise ConfigError(f"there is no protocol {protocol!r}{ending}")
     matrices = [read_scores(source, transposed=transposed) for source in sources]
