@@ -42,7 +42,7 @@ def write_report(
         rows: name and evaluation, the one that matters first: its worst queries are shown, with its numbers by group.
         title: of the page.
         manifest: where the videos lie; without it there are no pictures.
-        comparisons: name of a comparison of A with B -> `t2v` and `v2t` -> metric -> difference.
+        comparisons: names of a first and a second model -> `t2v` and `v2t` -> metric -> difference.
         hard: name and hard gallery.
         notes: shown at the top, such as which split chose the checkpoint.
         command: the one that made the page, if it is to be shown.

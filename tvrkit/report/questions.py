@@ -89,12 +89,11 @@ def worst_videos(evaluation: Evaluation, names: Names, number: int) -> list[Ques
     return questions
 
 
-def differing_captions(
-    a: Evaluation, b: Evaluation, names: Names, number: int
-) -> tuple[list[Question], list[Question]]:
-    """Captions that model a answers better than model b, and the other way round."""
+def differing_captions(both: dict[str, Evaluation], names: Names, number: int) -> tuple[list[Question], list[Question]]:
+    """Captions that the first of two models answers better than the second, and the other way round."""
+    a, b = both.values()
     better, worse = differing(a.t2v_ranks, b.t2v_ranks, number)
-    return [_compared(a, b, names, text) for text in better], [_compared(a, b, names, text) for text in worse]
+    return [_compared(both, names, text) for text in better], [_compared(both, names, text) for text in worse]
 
 
 def same_questions(a: Evaluation, b: Evaluation) -> bool:
@@ -107,9 +106,8 @@ def same_questions(a: Evaluation, b: Evaluation) -> bool:
     )
 
 
-def _compared(a: Evaluation, b: Evaluation, names: Names, text: int) -> Question:
+def _compared(both: dict[str, Evaluation], names: Names, text: int) -> Question:
     right = int(names.video_of_text[text])
-    both = {"A": a, "B": b}
     chosen: dict[int, list[str]] = {right: []}
     for name, evaluation in both.items():
         chosen.setdefault(int(evaluation.similarity[text].argmax()), []).append(name)

@@ -21,6 +21,7 @@ WORST_CAPTIONS, WORST_VIDEOS, DIFFERING = 20, 10, 6
 _BARS = 4  # rows that a histogram has room for
 _BESIDE = 3  # rows whose R@1 stands beside the first one's in a group
 _IDS = 20  # of missing videos
+_SHORT = 16  # characters of a name that fits into a card
 _DIRECTIONS = ("t2v", "v2t")
 Rows = Sequence[tuple[str, Evaluation]]
 
@@ -120,10 +121,14 @@ def looked_at(rows: Rows, names: Names) -> list[QuestionList]:
         QuestionList("Videos that went worst", f"Of {name}: the best of their own captions ranks lowest.", videos),
     ]
     for other, second in others[:1]:
-        better, worse = questions.differing_captions(first, second, names, DIFFERING)
-        words = f"A is {name}, B is {other}; the places of the right video differ most."
-        lists.append(QuestionList("Captions that A finds sooner than B", words, better))
-        lists.append(QuestionList("Captions that B finds sooner than A", words, worse))
+        short = name != other and max(len(name), len(other)) <= _SHORT
+        a, b = (name, other) if short else ("first", "second")
+        words = "" if short else f"The first is {name}, the second is {other}. "
+        words += "The places of the right video differ most."
+        sooner, later = questions.differing_captions({a: first, b: second}, names, DIFFERING)
+        the = "" if short else "the "
+        lists.append(QuestionList(f"Captions that {the}{a} finds sooner than {the}{b}", words, sooner))
+        lists.append(QuestionList(f"Captions that {the}{b} finds sooner than {the}{a}", words, later))
     return lists
 
 

@@ -95,7 +95,7 @@ def comparison_table(title: str, direction: str, differences: Mapping[str, Diffe
         rows.append(
             [key, number(d.a), number(d.b), _signed(d.difference), interval, p_words(d.p_value), verdict(key, d)]
         )
-    columns = ["metric", "A", "B", "B − A", _INTERVAL, "p", "in words"]
+    columns = ["metric", "first", "second", "second − first", _INTERVAL, "p", "in words"]
     return table(f"{title}, {title_of(direction).lower()}", columns, rows, left=(6,))
 
 
@@ -114,5 +114,5 @@ def verdict(key: str, d: Difference) -> str:
         return "the same"
     if d.p_value >= _LEVEL:
         return "may be chance"
-    b_is_better = (d.difference > 0) == key.startswith("R@")
-    return f"{'B' if b_is_better else 'A'} is better, hardly by chance"
+    better = "second" if (d.difference > 0) == key.startswith("R@") else "first"
+    return f"the {better} is better, hardly by chance"
