@@ -272,7 +272,7 @@ def test_by_default_two_hundred_times_and_a_gigabyte_are_the_most(tmp_path: Path
         unpack(tmp_path / "a.tar.gz", here)
     assert found(here) == {}
     with (
-        pytest.raises(DataError, match=r"more than 2\.0 MB"),
+        pytest.raises(DataError, match=r"more than 2 MB"),
         (tmp_path / "a.tar.gz").open("rb") as file,
         open_tar(file, 2_000_000) as members,
     ):

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zipfile
 from contextlib import contextmanager
@@ -79,6 +80,7 @@ def sentence(fetched: Fetched, name: str = "a.bin") -> str:
     """The one failure, checked to be a sentence."""
     assert fetched.paths == {}
     (text,) = (fetched.failures[name],)
+    assert fetched.reasons[name] in text
     assert text.startswith(name) and text.endswith(".") and "\n" not in text and "Traceback" not in text
     return text
 
@@ -298,6 +300,31 @@ def test_servers_that_only_stall_or_drip_are_given_up(tmp_path: Path) -> None:
             assert words in text and time.monotonic() - started < 2.5
 
 
+def test_a_head_that_never_ends_is_given_up(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def drip() -> None:
+            try:
+                with server.accept()[0] as connection:
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
+                    for _ in range(40):
+                        connection.sendall(b"a")
+                        time.sleep(0.05)
+            except OSError:
+                pass
+
+        threads = [threading.Thread(target=drip, daemon=True) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        started = time.monotonic()
+        wanted = asset(f"http://127.0.0.1:{port}/a", size=9)
+        assert "no answer in time" in sentence(fetch(tmp_path, wanted, timeout_seconds=0.1, retries=1))
+        assert time.monotonic() - started < 2
+        for thread in threads:
+            thread.join()
+
+
 def test_a_body_that_breaks_off_without_an_announced_length_is_not_taken(tmp_path: Path) -> None:
     archive = _zip({"clip.mp4": BODY})
     for name, body in (("a.zip", archive), ("a.json", json.dumps(list(range(5000))).encode())):
@@ -361,6 +388,7 @@ def test_a_file_that_somebody_put_there_is_taken_if_it_is_the_right_one(tmp_path
     with serving({PATH: BODY}) as site:
         for known in ({}, {"size": len(BODY)}, {"sha256": _sha256(BODY)}):
             (tmp_path / "a.bin").write_bytes(BODY)
+            (tmp_path / "a.bin.part").write_bytes(BODY[:9])
             assert is_whole(tmp_path, fetch(tmp_path, asset(site.url + PATH, **known)))
             (tmp_path / RECEIPTS_NAME).unlink()
         assert site.requests == []

@@ -11,6 +11,7 @@ from pathlib import Path
 from tvrkit.errors import DataError
 from tvrkit.prepare.assets import Asset
 from tvrkit.prepare.attempt import Stopped
+from tvrkit.prepare.part import discard_part
 from tvrkit.prepare.plan import Planned, plan_downloads
 from tvrkit.prepare.receipts import Receipts, sha256_of, verify_downloads, what_is_wrong
 from tvrkit.prepare.remote import Client, Refused, sources_of
@@ -31,10 +32,17 @@ _WAYS_OUT = {
 
 @dataclass(frozen=True)
 class Fetched:
-    """What a download did: name to file, and for those that could not be had, name to a sentence."""
+    """What a download did.
 
-    paths: dict[str, Path]
-    failures: dict[str, str]
+    Attributes:
+        paths: name to file.
+        failures: name to a sentence, for those that could not be had.
+        reasons: the same without the name and the way out: each source with what it said.
+    """
+
+    paths: dict[str, Path] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
 
 
 def download_all(
@@ -87,7 +95,7 @@ class _Job:
     mirror: str | None
     patience: Patience
     watcher: Reporter
-    fetched: Fetched = field(default_factory=lambda: Fetched({}, {}))
+    fetched: Fetched = field(default_factory=Fetched)
     stop: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -109,6 +117,7 @@ class _Job:
         if reason is not None:
             self.watcher.warn(f"{path} is not the file that was wanted ({reason}): it is downloaded anew.")
             return False
+        discard_part(path)  # of a download that was broken off before somebody put the file there
         self.fetched.paths[asset.name] = path
         return True
 
@@ -144,13 +153,13 @@ class _Job:
         except Stopped:
             return
         except Refused as refused:
-            self._fail(asset, f"cannot be downloaded ({refused}): {_WAYS_OUT[asset.holds]}.")
+            self._fail(asset, str(refused), "cannot be downloaded ({}): " + _WAYS_OUT[asset.holds])
         except DataError as error:
-            self._fail(asset, f"is not downloaded: {str(error).rstrip('.')}.")
+            self._fail(asset, str(error).rstrip("."))
         except OSError as error:
             full = error.errno in _NO_ROOM
             reason = f"the disk of {self.folder} is full" if full else f"{self.folder}: {error.strerror or error}"
-            self._fail(asset, f"is not downloaded: {reason}; what came is kept, and the next run goes on from there.")
+            self._fail(asset, f"{reason}; what came is kept, and the next run goes on from there")
         finally:
             self.room.done(asset.name)
 
@@ -161,5 +170,6 @@ class _Job:
         if got.note:
             self.watcher.warn(got.note)
 
-    def _fail(self, asset: Asset, sentence: str) -> None:
-        self.fetched.failures[asset.name] = f"{asset.name} {sentence}"
+    def _fail(self, asset: Asset, reason: str, words: str = "is not downloaded: {}") -> None:
+        self.fetched.reasons[asset.name] = reason
+        self.fetched.failures[asset.name] = f"{asset.name} {words.replace('{}', reason)}."

@@ -161,6 +161,11 @@ def part_of(target: Path) -> tuple[int, Version]:
         return 0, Version()
 
 
+def discard_part(target: Path) -> None:
+    """Drop what an earlier download left of a file."""
+    Part(target).remove()
+
+
 def content_range(value: str | None) -> tuple[int, int, int | None] | None:
     """First byte, last byte and the file's size from a Content-Range, or None where it is none."""
     found = _RANGE.fullmatch(value.strip()) if value else None

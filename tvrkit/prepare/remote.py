@@ -7,7 +7,9 @@ what will not.
 from __future__ import annotations
 
 import os
+import queue
 import ssl
+import threading
 from collections.abc import Mapping
 from functools import cached_property
 from importlib import import_module
@@ -16,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from tvrkit import __version__
 from tvrkit.prepare.assets import Asset
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 HUB = "https://huggingface.co"
 MAX_REDIRECTS = 10
+_TIMEOUTS = 4  # for a name, a connection, redirects and a head together
 
 _MOMENTARY = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524})
 _MEANINGS = {
@@ -109,31 +111,56 @@ class Client:
         return self._ask("GET", url, headers)
 
     def _ask(self, method: str, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+        """The answer's head, in time: a time-out is of one read, and a server may send a header byte by byte.
+
+        So a thread asks, and is left to itself where it takes too long; it has nothing to write to.
+        """
+        answers: queue.SimpleQueue[urllib3.BaseHTTPResponse | Exception] = queue.SimpleQueue()
+        late = threading.Event()
+
+        def run() -> None:
+            try:
+                response = self._request(method, url, headers)
+            except Exception as error:
+                answers.put(error)
+                return
+            answers.put(response)
+            if late.is_set():
+                response.close()
+
+        threading.Thread(target=run, daemon=True).start()
+        try:
+            answer = answers.get(timeout=_TIMEOUTS * self._timeout_seconds)
+        except queue.Empty:
+            late.set()
+            raise Again("no answer in time") from None
+        if isinstance(answer, Exception):
+            raise connection_failure(answer) from None
+        return answer
+
+    def _request(self, method: str, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         import urllib3
 
         only_redirects = urllib3.Retry(
             total=None, connect=0, read=0, status=0, other=0, redirect=MAX_REDIRECTS, respect_retry_after_header=False
         )
-        try:
-            address = urllib3.util.parse_url(url)
-            clean = address._replace(auth=None).url
-            return self._pool_for(clean).request(
-                method,
-                clean,
-                headers={**self._headers(url, address.auth), **headers},
-                timeout=urllib3.Timeout(connect=self._timeout_seconds, read=self._timeout_seconds),
-                retries=only_redirects,
-                preload_content=False,
-                decode_content=False,
-            )
-        except Exception as error:
-            raise connection_failure(error) from None
+        address = urllib3.util.parse_url(url)
+        clean = address._replace(auth=None).url
+        return self._pool_for(clean).request(
+            method,
+            clean,
+            headers={**self._headers(url, address.auth), **headers},
+            timeout=urllib3.Timeout(connect=self._timeout_seconds, read=self._timeout_seconds),
+            retries=only_redirects,
+            preload_content=False,
+            decode_content=False,
+        )
 
     def _headers(self, url: str, auth: str | None) -> dict[str, str]:
         import urllib3
 
         # A compressed body has other bytes and another length than the file: ranges of it mean nothing.
-        headers = {"User-Agent": f"tvrkit/{__version__}", "Accept-Encoding": "identity", "Accept": "*/*"}
+        headers = {"User-Agent": _user_agent(), "Accept-Encoding": "identity", "Accept": "*/*"}
         if auth:
             headers.update(urllib3.make_headers(basic_auth=unquote(auth)))
         elif _origin(url) == _origin(hub_endpoint()):
@@ -224,6 +251,11 @@ _FAILURES = {
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0][:120] if lines else type(error).__name__
+
+
+def _user_agent() -> str:
+    # By name: the package's own module knows of floors above this one.
+    return f"tvrkit/{import_module('tvrkit').__version__}"
 
 
 def _origin(url: str) -> tuple[str | None, str | None, int | None]:
