@@ -5,7 +5,7 @@ Paper: arXiv 2309.11082, section 3 (dual-modal attention). Letters: T texts, V v
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,10 @@ from tvrkit.core.late_interaction import late_interaction
 from tvrkit.core.masking import require_real, widen, zero_pads
 
 # Without gradients, pairs of this many texts and videos at a time: what is copied to lay them out stays small.
-_TEXTS_AT_ONCE, _VIDEOS_AT_ONCE = 1024, 4096
+_TEXTS_AT_ONCE, _VIDEOS_AT_ONCE = 128, 4096
+
+# Without gradients, numbers that a step over texts or videos alone may hold at once (4 MB as float32).
+_AT_ONCE = 2**20
 
 
 def nearest_frames(frame_features: Tensor, frame_mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,6 +33,10 @@ def nearest_frames(frame_features: Tensor, frame_mask: Tensor) -> tuple[Tensor, 
         g (V, F), the similarity with the nearest frame, and nb (V, F) int64, its position. The similarity with
         itself counts as 0, so g >= 0, and it is 0 for a lone frame, where all others point away, and on pads.
     """
+    step = max(1, _AT_ONCE // max(1, frame_features[:1].numel()))
+    if len(frame_features) > step and not torch.is_grad_enabled():
+        parts = [nearest_frames(*part) for part in zip(frame_features.split(step), frame_mask.split(step), strict=True)]
+        return torch.cat([gain for gain, _ in parts]), torch.cat([neighbour for _, neighbour in parts])
     frames = widen(zero_pads(frame_features, frame_mask))
     with torch.autocast(frames.device.type, enabled=False):
         between = frames @ frames.transpose(1, 2)
@@ -67,8 +74,25 @@ class TokenWeights(nn.Module):
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         """Weights (N, L) float32 that add up to 1 over the real tokens of features (N, L, D), mask (N, L)."""
         require_real(mask, "mask")
-        logits = widen(self.mlp(zero_pads(features, mask)).squeeze(-1))
-        return logits.masked_fill(~mask, -torch.inf).softmax(dim=1)
+        if torch.is_grad_enabled():
+            logits = widen(self.mlp(zero_pads(features, mask)).squeeze(-1))
+            return logits.masked_fill(~mask, -torch.inf).softmax(dim=1)
+        # Of the real tokens alone, and some at a time: the layers between are as wide as the features.
+        weight = next(self.mlp.parameters())
+        logits = torch.full(mask.shape, -torch.inf, dtype=widen(weight[:0]).dtype, device=mask.device)
+        step = max(1, _AT_ONCE // max(1, features[:1].numel()))
+        for some, real, into in zip(features.split(step), mask.split(step), logits.split(step), strict=True):
+            into[real] = self.mlp(some[real].to(weight.dtype)).squeeze(-1).to(logits.dtype)
+        return logits.softmax(dim=1)
+
+
+class _Videos(NamedTuple):
+    """What of videos does not depend on the texts."""
+
+    frames: Tensor  # (V, F, D), or (V, D) pooled for `dot_product`
+    mask: Tensor  # (V, F)
+    pool: Tensor | None  # (V, F)
+    nearest: tuple[Tensor, Tensor] | None
 
 
 class Interaction(nn.Module):
@@ -128,16 +152,21 @@ class Interaction(nn.Module):
         if len(text) == 0 or len(video) == 0:
             return text.text_features.new_zeros(len(text), len(video), dtype=torch.float32)
         if torch.is_grad_enabled():
-            return self._block(text, video, nearest)
-        rows = []
-        for t in range(0, len(text), _TEXTS_AT_ONCE):
-            columns = []
-            for v in range(0, len(video), _VIDEOS_AT_ONCE):
-                part = slice(v, v + _VIDEOS_AT_ONCE)
-                near = None if nearest is None else (nearest[0][part], nearest[1][part])
-                columns.append(self._block(text[t : t + _TEXTS_AT_ONCE], video[part], near))
-            rows.append(torch.cat(columns, dim=1))
-        return torch.cat(rows)
+            return self._meet(text, self._videos(video, nearest))
+        blocks = []
+        # Texts of about one length together, as the kernel likes them best.
+        order = text.word_mask.sum(dim=1).argsort(descending=True, stable=True)
+        for v in range(0, len(video), _VIDEOS_AT_ONCE):
+            part = slice(v, v + _VIDEOS_AT_ONCE)
+            videos = self._videos(video[part], None if nearest is None else (nearest[0][part], nearest[1][part]))
+            if len(text) <= _TEXTS_AT_ONCE:
+                blocks.append(self._meet(text, videos))
+                continue
+            block = videos.frames.new_empty(len(text), len(videos.frames), dtype=_dtype(text, videos.frames))
+            for rows in order.split(_TEXTS_AT_ONCE):
+                block[rows] = self._meet(text[rows], videos)
+            blocks.append(block)
+        return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=1)
 
     def best_frame(self, text: TextFeatures, video: VideoFeatures) -> Tensor:
         """Position (T, V) int64 of the frame that, were it the whole video, would score highest with the text."""
@@ -149,41 +178,50 @@ class Interaction(nn.Module):
         scores = self(text, VideoFeatures(alone, single), (alone.new_zeros(len(alone), 1), single.long() * 0))
         return scores.view(len(text), *mask.shape).masked_fill(~mask, -torch.inf).argmax(dim=2)
 
-    def _block(self, text: TextFeatures, video: VideoFeatures, nearest: tuple[Tensor, Tensor] | None) -> Tensor:
+    def _videos(self, video: VideoFeatures, nearest: tuple[Tensor, Tensor] | None) -> _Videos:
+        frames, mask = video.frame_features, video.frame_mask
         if self.kind == "dot_product":
-            return _pooled_similarity(text, video)
-        frames, frame_mask = video.frame_features, video.frame_mask
+            return _Videos(_pooled(frames, mask), mask, None, None)
         if self.frame_weights is not None:
-            frame_pool = self.frame_weights(frames, frame_mask)
+            pool = self.frame_weights(frames, mask)
         else:
-            frame_pool = pooling_weights(frame_mask, frame_mask)
+            pool = pooling_weights(mask, mask.to(widen(frames[:0]).dtype))
         if self.nearest_frame and nearest is None:
-            nearest = nearest_frames(frames, frame_mask)
-        elif not self.nearest_frame:
-            nearest = None
+            nearest = nearest_frames(frames, mask)
+        return _Videos(frames, mask, pool, nearest if self.nearest_frame else None)
+
+    def _meet(self, text: TextFeatures, videos: _Videos) -> Tensor:
+        """Similarity (T, V) of a block."""
+        dtype = _dtype(text, videos.frames)
+        if videos.pool is None:
+            with torch.autocast(videos.frames.device.type, enabled=False):
+                return text.text_features.to(dtype) @ videos.frames.to(dtype).T
         halves = []
         if self.text_side != "words":
             sentence = text.text_features.unsqueeze(1)
             one = torch.ones(len(sentence), 1, dtype=torch.bool, device=sentence.device)
-            halves.append((sentence, one, one.float()))
+            halves.append((sentence, one, one.to(dtype)))
         if self.text_side != "sentence":
             words, word_mask = text.word_features, text.word_mask
             if self.word_weights is None:
-                word_pool = pooling_weights(word_mask, text.word_weights)
+                word_pool = pooling_weights(word_mask, text.word_weights.to(dtype))
             else:
                 word_pool = self.word_weights(words, word_mask) * text.word_weights
             halves.append((words, word_mask, word_pool))
         scores = [
-            late_interaction(*half, frames, frame_mask, frame_pool, nearest=nearest, chunk=self.chunk)
+            late_interaction(*half, videos.frames, videos.mask, videos.pool, nearest=videos.nearest, chunk=self.chunk)
             for half in halves
         ]
-        return torch.stack(scores).mean(dim=0)
+        return scores[0] if len(scores) == 1 else torch.stack(scores).mean(dim=0)
 
 
-def _pooled_similarity(text: TextFeatures, video: VideoFeatures) -> Tensor:
-    require_real(video.frame_mask, "frame_mask")
-    frames = widen(zero_pads(video.frame_features, video.frame_mask))
+def _dtype(text: TextFeatures, frames: Tensor) -> torch.dtype:
+    """float32, or float64 where the texts or the videos are."""
+    return torch.promote_types(widen(text.text_features[:0]).dtype, widen(frames[:0]).dtype)
+
+
+def _pooled(frames: Tensor, mask: Tensor) -> Tensor:
+    """Direction (V, D) of the mean of the real frames."""
+    require_real(mask, "frame_mask")
     # The mean's length is lost in normalising, so the sum does.
-    pooled = functional.normalize(frames.sum(dim=1), dim=-1)
-    with torch.autocast(pooled.device.type, enabled=False):
-        return widen(text.text_features) @ pooled.T
+    return functional.normalize(widen(zero_pads(frames, mask)).sum(dim=1), dim=-1)
