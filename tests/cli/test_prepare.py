@@ -82,7 +82,8 @@ def test_a_benchmark_by_hand(run_cli, tmp_path):
     rows = [line.split() for line in done.stdout.splitlines()]
     head = ["split", "protocol", "listed", "videos", "missing", "unreadable", "captions", "lost"]
     assert head in rows and ["train", "1,200", "2", "1", "1", "0", "2", "2"] in rows
-    assert read_manifest(tmp_path / "data/msvd/manifest.jsonl").protocol == "msvd"
+    manifest = read_manifest(tmp_path / "data/msvd/manifest.jsonl")
+    assert manifest.protocol == "msvd" and all(manifest.file_of(record).is_file() for record in manifest.records)
 
     again = run_cli(*given, "--json")
     report = json.loads(again.stdout)
@@ -138,7 +139,7 @@ def test_what_cannot_be_downloaded_is_one_sentence(run_cli, tmp_path):
     done = run_cli("prepare", "lsmdc")
     assert done.code == 1 and done.stderr.splitlines()[1].startswith("Terms: Only for research")
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("Error: LSMDC's annotations have no public address: sign the agreement")
+    assert last.startswith("Error: LSMDC's videos have no public address: sign the agreement")
     assert "`tvrkit prepare lsmdc --from VIDEOS --annotations LISTS`" in last
 
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import tarfile
+import time
 from collections import Counter
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +19,7 @@ from threading import Thread
 
 import pytest
 from media import make_video, truncate
+from support import clean_environment
 
 from tvrkit.errors import ConfigError, DataError
 from tvrkit.manifest import read_manifest
@@ -263,7 +269,7 @@ def test_no_annotations(prepare, clip, tmp_path):
     with pytest.raises(DataError, match=r"there is no captions_msvd\.json.*--annotations"):
         prepare(videos=(videos,), annotations=(videos,))
     with pytest.raises(
-        DataError, match=r"LSMDC's annotations have no public address: sign .*--from VIDEOS --annotations LISTS"
+        DataError, match=r"LSMDC's videos have no public address: sign .*--from VIDEOS --annotations LISTS"
     ):
         prepare(BENCHMARKS["lsmdc"], "lsmdc")
     for wrong in ({"videos": (tmp_path / "none",)}, {"annotations": (tmp_path / "none",)}):
@@ -306,6 +312,31 @@ def test_splits_and_names(prepare, clip, lists, tmp_path):
     prepare(videos=(videos,), annotations=(lists,))
     with pytest.raises(DataError, match=r"holds another data set \(msvd\): choose another name with --name"):
         prepare(BENCHMARKS["vatex"], "msvd", videos=(videos,), annotations=(lists,))
+
+
+@pytest.mark.slow
+def test_interrupted_and_run_again(lists, clip, tmp_path):
+    """Ctrl-C while videos are looked into: no manifest, no traceback, and what was looked into is not again."""
+    ids = [f"x_{number}_{number + 1}" for number in range(3000)]
+    (lists / "train_list.txt").write_text("\n".join(ids))
+    captions = json.loads((lists / "captions_msvd.json").read_text())
+    (lists / "captions_msvd.json").write_text(json.dumps({**captions, **{video_id: ["a dog"] for video_id in ids}}))
+    videos = put(clip, tmp_path / "videos", *(f"{video_id}.avi" for video_id in ids))
+    command = [sys.executable, "-m", "tvrkit", "prepare", "msvd", "--from", videos, "--annotations", lists]
+    env = clean_environment(tmp_path)
+    with subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, start_new_session=True) as process:
+        while b"Annotations" not in process.stderr.readline():
+            assert process.poll() is None
+        time.sleep(2.5)
+        os.killpg(process.pid, signal.SIGINT)
+        words = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 130 and "Traceback" not in words, words
+    assert not (tmp_path / "data/msvd/manifest.jsonl").exists()
+    known = len(json.loads((tmp_path / "data/msvd/probes.json").read_text()))
+    assert 0 < known < 3000
+    done = subprocess.run([*command, "--json"], cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+    report = json.loads(done.stdout)
+    assert (report["new"], report["kept"]) == (3000 - known, known)
 
 
 @pytest.mark.slow

@@ -168,6 +168,8 @@ def _show_preview(material: Material, as_json: bool) -> None:
         output.say("Annotations: not there yet.")
     else:
         output.say(f"Annotations: {many(plan.annotated, 'video')}, of which {plan.located:,} have a file here.")
+    if not (material.options.videos or material.video_assets()):
+        output.say(f"Videos: by hand. {material.benchmark.by_hand}")
     unknown = f" and {many(plan.unknown, 'file')} of unknown size" if plan.unknown else ""
     output.say(f"Disk: {in_words(plan.needs_bytes)}{unknown} needed, {in_words(plan.free_bytes)} free.")
     output.say("Nothing was written.")

@@ -57,6 +57,8 @@ def prepare_benchmark(
     origin = _origin(material, folder, name)
     try:
         claim(folder, kind=benchmark.name, protocol=origin.protocol)
+        if not material.has_videos() and not (folder / COPIES).is_dir():
+            raise DataError(material.no_videos({}))
         annotations = material.read_annotations()
         captions = sum(len(item.captions) for item in annotations.items)
         watcher.say(f"Annotations: {many(len(annotations.items), 'video')}, {many(captions, 'caption')}.")
@@ -144,7 +146,7 @@ def _locate(
     annotations: Annotations, material: Material, folder: Path, failures: Mapping[str, str], notes: list[str]
 ) -> dict[str, list[Path]]:
     """The files that may hold each video, the best first; what is worth knowing about them goes to `notes`."""
-    locator = Locator(material.video_folders())
+    locator = Locator(material.video_folders(), leave_out=folder)
     names = {item.video_id: (item.video_id, *item.names) for item in annotations.items}
     found = locator.locate(names)
     lone = _lone_copies([video_id for video_id, its in found.items() if not its], folder)

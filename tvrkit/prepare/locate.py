@@ -14,9 +14,10 @@ class Locator:
 
     Args:
         folders: searched with all that is below them; files of an earlier one come first.
+        leave_out: a folder whose files do not count, should it lie below one of them: the data set's own copies.
     """
 
-    def __init__(self, folders: Sequence[Path]) -> None:
+    def __init__(self, folders: Sequence[Path], leave_out: Path | None = None) -> None:
         self.files: list[Path] = []
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_lower: dict[str, list[Path]] = defaultdict(list)
@@ -24,9 +25,10 @@ class Locator:
         for folder in folders:
             # The shallowest first: a copy in a folder of leftovers is not what is meant.
             for path in sorted(find_videos(folder), key=lambda path: (len(path.parts), path)):
-                if path not in seen:
-                    seen.add(path)
-                    self._add(path)
+                whole = path.absolute()
+                if whole not in seen and not (leave_out and whole.is_relative_to(leave_out)):
+                    seen.add(whole)
+                    self._add(whole)
 
     def _add(self, path: Path) -> None:
         self.files.append(path)

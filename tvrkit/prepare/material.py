@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from tvrkit.errors import ConfigError, DataError
 from tvrkit.prepare.archives import unpack
@@ -18,6 +17,7 @@ from tvrkit.prepare.examine import Reading
 from tvrkit.prepare.given import first_parts, given_archives
 from tvrkit.prepare.joined import whole_name
 from tvrkit.prepare.provenance import command_line
+from tvrkit.prepare.remote import shown, sources_of
 from tvrkit.reporting import Reporter
 
 if TYPE_CHECKING:
@@ -106,6 +106,10 @@ class Material:
         own = [path for path in self.options.videos if path.is_dir()]
         return [*own, *([self.downloads] if self.downloads.is_dir() else [])]
 
+    def has_videos(self) -> bool:
+        """Whether there may be any, here or at an address."""
+        return bool(self.options.videos or self.video_assets()) or self.downloads.is_dir()
+
     def read_annotations(self) -> Annotations:
         """Read what was given or downloaded before; download what is missing then.
 
@@ -117,9 +121,9 @@ class Material:
         if self.options.annotations or self.options.videos or not wanted:
             try:
                 return self._read()
-            except DataError as error:
+            except DataError:
                 if not wanted:
-                    raise self._explained(error) from None
+                    raise
         failures = self._download(wanted)
         try:
             return self._read()
@@ -145,17 +149,15 @@ class Material:
             return f"there is no video file in {places}: --from names what holds {self.benchmark.title}'s videos."
         return (
             f"{self.benchmark.title}'s videos have no public address: {_clause(self.benchmark.by_hand)}; then run"
-            f" `{self.by_hand_command()}`."
+            f" `{self.by_hand_command(lists=not self.annotation_assets())}` (docs/benchmarks.md names the files)."
         )
 
-    def by_hand_command(self, *, annotations: bool | None = None) -> str:
-        """The command that goes on with files fetched by hand."""
-        lists: object = self.options.annotations
-        if not lists and (self.annotation_assets() or annotations):
-            lists = "LISTS"
+    def by_hand_command(self, *, lists: bool) -> str:
+        """The command that goes on with videos, and `lists` as well, fetched by hand."""
+        annotations: object = self.options.annotations or ("LISTS" if lists else None)
         split = self.split if self.split != next(iter(self.benchmark.splits)) else None
         return command_line(
-            self.benchmark.name, from_=self.options.videos or "VIDEOS", annotations=lists or None, split=split
+            self.benchmark.name, from_=self.options.videos or "VIDEOS", annotations=annotations, split=split
         )
 
     def unpack_given(self) -> None:
@@ -181,32 +183,24 @@ class Material:
     def _unpack(self, archive: Path) -> None:
         unpack(archive, self.unpacked / whole_name(archive), watcher=self.watcher)
 
-    def _explained(self, error: DataError) -> DataError:
-        """The reader's words; where nothing was given at all, how to give it."""
-        if self.options.annotations or self.options.videos:
-            return error
-        return DataError(
-            f"{self.benchmark.title}'s annotations have no public address: {_clause(self.benchmark.by_hand)}; then run"
-            f" `{self.by_hand_command(annotations=True)}` (docs/benchmarks.md names the files)."
-        )
-
     def _not_had(self, failures: Mapping[str, str]) -> str:
         # Many files of few servers: each server's reason once.
         reasons = "; ".join(dict.fromkeys(r for n, s in failures.items() for r in _bare(n, s).split("; ")))
-        untried = [asset for asset in self.video_assets() if asset.name not in failures]
+        untried = self.video_assets()
+        lists = not any(asset.name in failures for asset in untried)  # it came to the videos only with the lists
         videos = ""
-        if untried and len(untried) == len(self.video_assets()):
+        if untried and lists:
             hosts = dict.fromkeys(host for asset in untried for host in hosts_of(asset).split(", "))
             videos = f", so that the videos ({few([a.name for a in untried])} from {', '.join(hosts)}) were not tried"
         return (
             f"{self.benchmark.title} could not be downloaded: there is no {few(sorted(failures))} to be had ({reasons})"
-            f"{videos}; fetch them by hand, as docs/benchmarks.md tells, and run `{self.by_hand_command()}`."
+            f"{videos}; fetch them by hand, as docs/benchmarks.md tells, and run `{self.by_hand_command(lists=lists)}`."
         )
 
 
-def hosts_of(asset: Asset) -> str:
-    """The servers that an asset lies on, each once."""
-    return ", ".join(dict.fromkeys(urlsplit(url).hostname or url for url in asset.urls)) or "nowhere"
+def hosts_of(asset: Asset, mirror: str | None = None) -> str:
+    """The servers that an asset is asked from, each once."""
+    return ", ".join(dict.fromkeys(shown(source) for source in sources_of(asset, mirror)))
 
 
 def few(names: Sequence[str], number: int = 5) -> str:

@@ -100,10 +100,10 @@ def preview(material: Material, *, ask: bool) -> Preview:
 def files_of(material: Material, *, ask: bool) -> tuple[File, ...]:
     """The files that would be downloaded, or were."""
     assets = (*material.annotation_assets(), *material.video_assets())
-    planned = plan_downloads(assets, material.downloads, mirror=material.options.mirror, ask=ask)
+    mirror = material.options.mirror
     return tuple(
-        File(p.asset.name, p.asset.holds, p.state, p.bytes_there, p.size, hosts_of(p.asset), p.asset.optional)
-        for p in planned
+        File(p.asset.name, p.asset.holds, p.state, p.bytes_there, p.size, hosts_of(p.asset, mirror), p.asset.optional)
+        for p in plan_downloads(assets, material.downloads, mirror=mirror, ask=ask)
     )
 
 
