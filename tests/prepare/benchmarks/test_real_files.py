@@ -181,3 +181,21 @@ def test_all_real_files_are_read_by_some_reader(real):
     others |= {f"{split}_list_mapping.txt" for split in ("train", "val", "test")}
     files = {path.name for path in real.rglob("*.*") if path.is_file() and path.parent != real}
     assert files - used - others == set()
+
+
+def test_an_independent_copy_of_msrvtt_agrees(shared, real):
+    """Captions that came another way: of each video they hold ours, or ours hold them."""
+    ours = {item.video_id: set(item.captions) for item in read("msrvtt", "full", real / "msrvtt").items}
+    rows = [
+        json.loads(line) for line in (shared / "msrvtt-mini/captions.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    assert len(rows) == 4351
+    for row in rows:
+        theirs = {" ".join(caption.split()) for caption in row["captions"]}
+        assert theirs <= ours[row["video_id"]] or theirs >= ours[row["video_id"]]
+
+
+def test_12_sentences_of_1ka_are_not_among_the_20(real):
+    twenty = {item.video_id: item.captions for item in read("msrvtt", "full", real / "msrvtt").items}
+    pairs = read("msrvtt", "9k", real / "msrvtt").split("test")
+    assert sum(item.captions[0] not in twenty[item.video_id] for item in pairs) == 12
