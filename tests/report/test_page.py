@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from media import frame_number
 from pages import decode
-from reports import SCORES, cards, evaluation, records, report
+from reports import OWNER, SCORES, cards, evaluation, records, report
 
 from tvrkit.errors import DataError
 from tvrkit.evaluate import HardGallery, compare_evaluations, evaluate_scores, with_dual_softmax
@@ -48,6 +48,8 @@ def test_an_incomplete_set_is_labelled_at_the_top(tmp_path: Path) -> None:
     told = "".join(page.inside("header"))
     assert "INCOMPLETE" in told and "4 of 1,000 videos" in told and "lost1, lost2" in told
     assert "2 videos could not be read" in told and "Yu, Kim and Kim" in "".join(page.inside("main"))
+    later = report(tmp_path / "out.html", ("whole", evaluation()), ("part", evaluation(**options)))
+    assert "".join(later.inside("header")).count("INCOMPLETE") == 1 and "INCOMPLETE part: 4 of 1,000" in later.text
     complete = evaluation(protocol="msrvtt-1ka", missing=["lost"], allow_missing=True)
     complete = replace(complete, coverage=replace(complete.coverage, expected_videos=4, expected_queries=4))
     assert complete.coverage.complete
@@ -178,6 +180,13 @@ def test_a_normalised_row_says_so_and_does_not_give_the_worst_queries(tmp_path: 
     assert cards(page)[0].startswith("rain place 4 of 4")
     only = report(tmp_path / "out.html", ("model", with_dual_softmax(plain)))
     assert not only.all("section", id="questions")
+
+
+def test_models_on_different_sets_share_tables_and_curves_only(tmp_path: Path) -> None:
+    small = evaluate_scores(SCORES[:3, :2], OWNER[:3], dataset="mine", split="test", records=records()[:2])
+    page = report(tmp_path / "out.html", ("all", evaluation()), ("some", small))
+    assert list(page.table("Text to video: 4"))[1:] == ["all", "someother queries: 3 among 2"]
+    assert "sooner" not in page.text and page.table("By category")["head"][-1] == "MdR"
 
 
 def test_the_hard_gallery(tmp_path: Path) -> None:

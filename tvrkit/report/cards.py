@@ -28,7 +28,7 @@ def _side(side: Side, names: Names, pictures: Mapping[int, Picture]) -> Html:
     if picture is not None:
         shown = tag("span", picture.shown, class_="picture")
         name = tag("a", shown, name, href=picture.address)
-    scores = "; ".join(f"{label} {_score(value)}" for label, value in side.scores)
+    scores = "; ".join(f"{label}\N{NO-BREAK SPACE}{_score(value)}" for label, value in side.scores)
     said = Html("") if side.caption is None else tag("span", side.caption, class_="said")
     return tag(
         "div", tag("span", side.label, class_="label"), name, said, tag("span", scores, class_="score"), class_="side"
@@ -37,4 +37,4 @@ def _side(side: Side, names: Names, pictures: Mapping[int, Picture]) -> Html:
 
 def _score(value: float) -> str:
     """Four digits: models' scores are of any size."""
-    return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:#.4g}"
+    return (f"{value:,.1f}" if abs(value) >= 1000 else f"{value:#.4g}").replace("-", "−")

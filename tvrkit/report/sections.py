@@ -38,9 +38,7 @@ class QuestionList:
 def head(rows: Rows, notes: Sequence[str], command: str | None) -> Html:
     """What was measured, by whom and when; where it is not the protocol's own set, that first."""
     first = rows[0][1]
-    parts = []
-    if not first.coverage.complete or first.missing:
-        parts.append(_incomplete(first))
+    parts = _incomplete(rows)
     now = datetime.now().astimezone()
     facts: list[tuple[str, object]] = [("Data set", f"{first.dataset}, split {first.split}")]
     facts.append(("Protocol", _protocol(first)))
@@ -183,13 +181,21 @@ def reading(rows: Rows) -> Html:
     return join([tag("p", text(line, 2000)) for line in lines])
 
 
-def _incomplete(first: Evaluation) -> Html:
-    words = f"{first.coverage.words()}."
-    if first.missing:
-        some = ", ".join(first.missing[:_IDS]) + (" …" if len(first.missing) > _IDS else "")
-        words += f" {count(len(first.missing), 'video')} could not be read and left out with their captions: {some}."
-    words += " These numbers cannot be compared with those of the whole set."
-    return tag("p", tag("strong", "INCOMPLETE"), " ", text(words, 5000), class_="alert", role="note")
+def _incomplete(rows: Rows) -> list[Html]:
+    """A warning for each set that is not whole; rows of one set share theirs."""
+    sets = {(evaluation.coverage, evaluation.missing): name for name, evaluation in reversed(rows)}
+    alerts = []
+    for (coverage, missing), name in reversed(sets.items()):
+        if coverage.complete and not missing:
+            continue
+        words = f"{name}: " if len(sets) > 1 else ""
+        words += f"{coverage.words()}."
+        if missing:
+            some = ", ".join(missing[:_IDS]) + (" …" if len(missing) > _IDS else "")
+            words += f" {count(len(missing), 'video')} could not be read and left out with their captions: {some}."
+        words += " These numbers cannot be compared with those of the whole set."
+        alerts.append(tag("p", tag("strong", "INCOMPLETE"), " ", text(words, 5000), class_="alert", role="note"))
+    return alerts
 
 
 def _protocol(first: Evaluation) -> str:

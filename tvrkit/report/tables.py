@@ -36,7 +36,11 @@ def result_table(direction: str, rows: Sequence[tuple[str, Evaluation]]) -> Html
     lines = []
     for (name, evaluation), m in zip(rows, metrics, strict=True):
         interval = f"{m[f'{recalls[0]}_low']:.1f}–{m[f'{recalls[0]}_high']:.1f}"
-        line = [row_name(name, evaluation), number(m[recalls[0]]), interval, *(number(m[key]) for key in recalls[1:])]
+        shown = row_name(name, evaluation)
+        if (m["queries"], m["gallery"]) != (metrics[0]["queries"], metrics[0]["gallery"]):
+            words = f"other queries: {m['queries']:,} among {m['gallery']:,}"
+            shown = join([shown, tag("small", words)], "")
+        line = [shown, number(m[recalls[0]]), interval, *(number(m[key]) for key in recalls[1:])]
         line += [rank(m["MdR"]), number(m["MnR"])]
         if average:
             line.append(number(m["mAP"]) if m.get("mAP") is not None else "")
