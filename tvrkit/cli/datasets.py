@@ -141,7 +141,8 @@ def _download(benchmark: Benchmark) -> str:
     if not videos:
         return "by hand"
     hosts = dict.fromkeys(host for asset in videos for host in hosts_of(asset).split(", "))
-    return f"{', '.join(hosts)} ({_size(download_bytes(benchmark))})"
+    size = download_bytes(benchmark)
+    return ", ".join(hosts) + ("" if size is None else f" ({_size(size)})")
 
 
 def _size(size: int | None) -> str:

@@ -176,16 +176,16 @@ class Material:
         for archive in first_parts(list(fetched.paths.values())):
             self._unpack(archive)
         optional = {asset.name for asset in assets if asset.optional}
-        for name in sorted(optional & set(fetched.failures)):
-            self.watcher.say(f"Not there, and not needed: {name} ({_bare(name, fetched.failures[name])}).")
-        return {name: reason for name, reason in fetched.failures.items() if name not in optional}
+        for name in sorted(optional & set(fetched.reasons)):
+            self.watcher.say(f"Not there, and not needed: {name} ({fetched.reasons[name]}).")
+        return {name: reason for name, reason in fetched.reasons.items() if name not in optional}
 
     def _unpack(self, archive: Path) -> None:
         unpack(archive, self.unpacked / whole_name(archive), watcher=self.watcher)
 
     def _not_had(self, failures: Mapping[str, str]) -> str:
         # Many files of few servers: each server's reason once.
-        reasons = "; ".join(dict.fromkeys(r for n, s in failures.items() for r in _bare(n, s).split("; ")))
+        reasons = "; ".join(dict.fromkeys(reason for its in failures.values() for reason in its.split("; ")))
         untried = self.video_assets()
         lists = not any(asset.name in failures for asset in untried)  # it came to the videos only with the lists
         videos = ""
@@ -206,11 +206,6 @@ def hosts_of(asset: Asset, mirror: str | None = None) -> str:
 def few(names: Sequence[str], number: int = 5) -> str:
     """The first few of many names."""
     return ", ".join(names[:number]) + (f" and {len(names) - number} more" if len(names) > number else "")
-
-
-def _bare(name: str, sentence: str) -> str:
-    """The reason alone out of a sentence of `download_all`, whose way out is another than ours."""
-    return sentence.removeprefix(f"{name} cannot be downloaded (").partition("): get it by hand")[0].rstrip(".")
 
 
 def _clause(sentence: str) -> str:
