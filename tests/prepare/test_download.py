@@ -101,6 +101,12 @@ def test_ranges_shorter_than_asked_for_are_put_together(tmp_path: Path) -> None:
         assert len(site.asked(PATH)) == 11 + 1 - 1  # the first, and ten of five thousand
 
 
+def test_a_length_that_only_a_range_tells_is_heeded(tmp_path: Path) -> None:
+    with serving({PATH: BODY}, {PATH: [Fault(chunked=True, cut=20_000), Fault(at_most=10_000)]}) as site:
+        assert is_whole(tmp_path, fetch(tmp_path, asset(site.url + PATH)))
+        assert [headers.get("range") for headers in site.asked(PATH)] == [None, "bytes=20000-", "bytes=30000-"]
+
+
 def test_a_range_that_begins_elsewhere_is_not_appended(tmp_path: Path) -> None:
     with serving({PATH: BODY}, {PATH: [Fault(cut=20_000), Fault(shift=100)]}) as site:
         assert is_whole(tmp_path, fetch(tmp_path, asset(site.url + PATH)))
