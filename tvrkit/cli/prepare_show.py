@@ -69,9 +69,8 @@ def _next(report: PrepareReport) -> list[str]:
     if "train" in there:
         lines.append(f"tvrkit train --data {report.name}")
         if "val" not in there:
-            lines.append(
-                "  (no split val: the last checkpoint is kept, for none can be chosen; --val-fraction makes one)"
-            )
+            hint = "" if "val" in report.splits else "; --val-fraction makes a split val"
+            lines.append(f"  (no videos to validate on: the last checkpoint is kept, for none can be chosen{hint})")
     split = "test" if "test" in there else next(iter(there), "test")
     chosen = "" if split == "test" else f" --split {split}"
     if "train" in there and split == "test":
