@@ -59,7 +59,7 @@ class VideoFile:
                 **_METADATA,
             )
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise VideoError(path, f"cannot be opened as a video ({_words(error)})") from None
+            raise VideoError(path, f"cannot be opened as a video ({words(error)})") from None
         try:
             self.stream = self._picture_stream()
         except BaseException:
@@ -150,6 +150,11 @@ class VideoFile:
         self.fed = [when for when in self.fed if when > ticks]
         return newest
 
+    def nothing(self) -> VideoError:
+        """The error of a file in which no frame was found."""
+        damaged = f" ({self.damaged} damaged packets)" if self.damaged else ""
+        return VideoError(self.path, f"no frame could be decoded{damaged}")
+
     def _forget_times(self) -> None:
         self.fed = []
         self._last_pts = self._last_dts = -math.inf
@@ -177,10 +182,11 @@ class VideoFile:
         try:
             pixels = frame.to_ndarray(format="rgb24")
         except (av.error.FFmpegError, ValueError) as error:
-            raise VideoError(self.path, f"its pixels cannot be converted to RGB ({_words(error)})") from None
+            raise VideoError(self.path, f"its pixels cannot be converted to RGB ({words(error)})") from None
         # FFmpeg gives degrees counter-clockwise, and so does numpy turn.
         return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))
 
 
-def _words(error: BaseException) -> str:
+def words(error: BaseException) -> str:
+    """What FFmpeg or the system says, in one line."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

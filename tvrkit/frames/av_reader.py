@@ -20,7 +20,6 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from tvrkit.errors import VideoError
 from tvrkit.frames.av_file import Clock, VideoFile
 from tvrkit.frames.facts import video_info
 from tvrkit.frames.request import FrameRequest, VideoInfo
@@ -86,7 +85,7 @@ def probe(path: str, timeout_seconds: float) -> VideoInfo:
     with VideoFile(path, clock) as file:
         _, frame = next(file.frames(), (0, None))
         if frame is None:
-            raise _nothing(file)
+            raise file.nothing()
         return video_info(file, timeline, frame)
 
 
@@ -114,7 +113,7 @@ def _by_decoding_all(request: FrameRequest, convert: Callable[[np.ndarray], Imag
         try:
             return _sample(file, timeline, request, convert, strict=False, skip=False)
         except _AstrayError:
-            raise _nothing(file) from None
+            raise file.nothing() from None
 
 
 def _sample(
@@ -182,8 +181,3 @@ def _doubtful(
     if ahead is None and (shown is None or target > shown[0] + max(shown[1].duration or 0, 2 * frame_ticks)):
         return True
     return file.skip_before > -math.inf and file.newest_fed(target) > (shown[0] if shown else -math.inf)
-
-
-def _nothing(file: VideoFile) -> VideoError:
-    damaged = f" ({file.damaged} damaged packets)" if file.damaged else ""
-    return VideoError(file.path, f"no frame could be decoded{damaged}")

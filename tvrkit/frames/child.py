@@ -1,4 +1,4 @@
-"""The parent's side of one decoding process: start it, ask it, kill it when it takes too long, start it again.
+"""The parent's side of one process that reads videos: start it, ask it, kill it when it takes too long, start it again.
 
 A plain subprocess and two pipes. Neither threads nor CUDA in the parent matter to it, the parent's script is not
 imported again (as multiprocessing's forkserver and spawn do), and nothing is left behind to be tracked.
@@ -16,7 +16,7 @@ import threading
 from typing import IO, Any
 
 from tvrkit.errors import InstallError, TvrkitError, VideoTimeoutError
-from tvrkit.frames.request import Decoded, FrameRequest, time_limit_error
+from tvrkit.frames.request import Copied, CopyRequest, Decoded, FrameRequest, time_limit_error
 from tvrkit.frames.wire import receive, send
 
 # Importing torch from a slow disk takes a while; a start that takes longer than this will never end.
@@ -44,7 +44,7 @@ class _Died(Exception):
 
 
 class Child:
-    """A process that decodes one video at a time; to be used by one thread, and stopped by any."""
+    """A process that decodes or copies one video at a time; to be used by one thread, and stopped by any."""
 
     def __init__(self, pickled_transform: bytes | None = None) -> None:
         self._transform = pickled_transform
@@ -65,18 +65,24 @@ class Child:
             InstallError: the process cannot be started.
             TvrkitError: what the process raised.
         """
-        if self._process is None or self._process.poll() is not None:
-            self._start()
         try:
-            answer = self._ask((request, reader, timeout_seconds), timeout_seconds + _GRACE_SECONDS)
-        except _Died as death:
-            how = self._end()
-            late = time_limit_error(request.path, timeout_seconds)
-            crash = VideoTimeoutError(request.path, f"made its decoder crash ({how})")
-            return Decoded(request, error=late if death.late else crash)
-        if isinstance(answer, TvrkitError):
-            raise answer
-        return answer
+            return self._answer((request, reader, timeout_seconds), request.path, timeout_seconds)
+        except VideoTimeoutError as error:
+            return Decoded(request, error=error)
+
+    def copy(self, request: CopyRequest, timeout_seconds: float) -> Copied:
+        """Let the process make a small copy of one video; when it takes too long or dies, that is the video's error.
+
+        A process that was killed leaves a temporary file beside the destination.
+
+        Raises:
+            InstallError: the process cannot be started.
+            TvrkitError: what the process raised.
+        """
+        try:
+            return self._answer((request, timeout_seconds), request.path, timeout_seconds)
+        except VideoTimeoutError as error:
+            return Copied(request, error=error)
 
     def stop(self) -> None:
         """Kill the process; it does not start again."""
@@ -89,6 +95,26 @@ class Child:
         """Stop, and let go of the pipes; by the thread that uses it, or after that has ended."""
         self.stop()
         self._end()
+
+    def _answer(self, job: tuple[Any, ...], path: str, timeout_seconds: float) -> Any:
+        """What the process says to a job.
+
+        Raises:
+            VideoTimeoutError: it took too long, or died.
+            TvrkitError: what the process raised.
+        """
+        if self._process is None or self._process.poll() is not None:
+            self._start()
+        try:
+            answer = self._ask(job, timeout_seconds + _GRACE_SECONDS)
+        except _Died as death:
+            how = self._end()
+            if death.late:
+                raise time_limit_error(path, timeout_seconds) from None
+            raise VideoTimeoutError(path, f"made its decoder crash ({how})") from None
+        if isinstance(answer, TvrkitError):
+            raise answer
+        return answer
 
     def _start(self) -> None:
         self._end()

@@ -45,9 +45,7 @@ def decode(request: FrameRequest, reader: str, timeout_seconds: float, transform
         raise
     except Exception as error:  # a file made to break a reader must not end a run over thousands of files
         return Decoded(request, error=_unexpected(request.path, error))
-    return Decoded(
-        request, frames, sampled.pts_seconds, sampled.duration_seconds, note=note, info=sampled.info
-    )
+    return Decoded(request, frames, sampled.pts_seconds, sampled.duration_seconds, note=note, info=sampled.info)
 
 
 def transformed(decoded: Decoded, transform: Transform | None) -> Decoded:

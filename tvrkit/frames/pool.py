@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 import pickle
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from functools import partial
 
 from tvrkit.errors import ConfigError
 from tvrkit.frames.child import Child
+from tvrkit.frames.children import Children
 from tvrkit.frames.preprocess import Transform, without_torch
 from tvrkit.frames.reader import decode_here
 from tvrkit.frames.request import Decoded, FrameRequest, check_settings
@@ -56,13 +57,10 @@ class DecodePool:
         if workers < 0 or (prefetch is not None and prefetch < 1):
             raise ConfigError(f"a pool needs workers >= 0 and prefetch >= 1, not {workers} and {prefetch}.")
         self._transform = None if transform is None else without_torch(transform)
-        self._pickled = _pickled(self._transform) if workers else None
+        self._children = Children(workers, _pickled(self._transform)) if workers else None
         self._reader = reader
         self._timeout_seconds = timeout_seconds
         self._prefetch = prefetch or 4 * workers
-        self._threads = ThreadPoolExecutor(workers, "tvrkit-decode") if workers else None
-        self._of_thread = threading.local()
-        self._children: list[Child] = []
         self._closed = False
 
     def __enter__(self) -> DecodePool:
@@ -74,18 +72,13 @@ class DecodePool:
     @property
     def pids(self) -> list[int]:
         """Process ids of the workers that have started."""
-        return [child.pid for child in self._children if child.pid is not None]
+        return self._children.pids if self._children else []
 
     def close(self) -> None:
         """Kill the workers, finished or not."""
         self._closed = True
-        if self._threads is None:
-            return
-        for child in list(self._children):
-            child.stop()
-        self._threads.shutdown(wait=True, cancel_futures=True)
-        for child in self._children:
-            child.close()
+        if self._children is not None:
+            self._children.close()
 
     def imap(self, requests: Iterable[FrameRequest]) -> Iterator[Decoded]:
         """One `Decoded` for each request, in the same order; a bad video is one with `error` set, never an exception.
@@ -96,7 +89,7 @@ class DecodePool:
         """
         if self._closed:
             raise ConfigError("this DecodePool was closed.")
-        for decoded in self._here(requests) if self._threads is None else self._ahead(self._threads, requests):
+        for decoded in self._here(requests) if self._children is None else self._ahead(self._children, requests):
             if decoded.note:
                 log.warning(decoded.note)
             yield decoded
@@ -105,11 +98,11 @@ class DecodePool:
         for request in requests:
             yield decode_here(request, self._reader, self._timeout_seconds, self._transform)
 
-    def _ahead(self, threads: ThreadPoolExecutor, requests: Iterable[FrameRequest]) -> Iterator[Decoded]:
+    def _ahead(self, children: Children, requests: Iterable[FrameRequest]) -> Iterator[Decoded]:
         waiting: deque[Future[Decoded]] = deque()
         try:
             for request in requests:
-                waiting.append(threads.submit(self._decode, request))
+                waiting.append(children.submit(partial(self._decode, request)))
                 if len(waiting) > self._prefetch:
                     yield waiting.popleft().result()
             while waiting:
@@ -118,13 +111,7 @@ class DecodePool:
             for future in waiting:
                 future.cancel()
 
-    def _decode(self, request: FrameRequest) -> Decoded:
-        child: Child | None = getattr(self._of_thread, "child", None)
-        if child is None:
-            child = self._of_thread.child = Child(self._pickled)
-            self._children.append(child)
-        if self._closed:  # after the append: close() has seen this child, or this line sees that it was called
-            child.stop()
+    def _decode(self, request: FrameRequest, child: Child) -> Decoded:
         return child.decode(request, self._reader, self._timeout_seconds)
 
 

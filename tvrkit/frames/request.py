@@ -114,6 +114,38 @@ class Decoded:
     info: VideoInfo | None = None
 
 
+@dataclass(frozen=True)
+class CopyRequest:
+    """A small copy that is to be made of a video, see `tvrkit.frames.transcode`.
+
+    Attributes:
+        path: the video file.
+        destination: where the copy is to lie; an mp4 file.
+        fps: frames a second that it has at most, > 0.
+        short_side: pixels that the shorter side of its frames has at most, >= 2.
+    """
+
+    path: str
+    destination: str
+    fps: float = 3.0
+    short_side: int = 224
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What became of one `CopyRequest`.
+
+    Attributes:
+        request: what was asked.
+        size_bytes: of the copy; None where none was made.
+        error: why none could be made; None as well where none was worth making.
+    """
+
+    request: CopyRequest
+    size_bytes: int | None = None
+    error: VideoError | None = None
+
+
 def check_settings(reader: str, timeout_seconds: float) -> None:
     """Refuse a reader that does not exist and a time limit that is none.
 

@@ -1,4 +1,4 @@
-"""The process that decodes: jobs come in on its standard input, frames go out on its standard output.
+"""The process that reads videos: jobs come in on its standard input, frames go out on its standard output.
 
 It ends when its input does, whatever it is doing then: no worker outlives the process that started it.
 """
@@ -14,16 +14,17 @@ import threading
 from typing import Any
 
 from tvrkit.errors import TvrkitError
-from tvrkit.frames.request import Decoded
+from tvrkit.frames.request import Copied, CopyRequest, Decoded
 from tvrkit.frames.wire import receive, send
 
 
 def main() -> None:
     """Serve one parent until it closes the pipe.
 
-    Messages in: first the pickled transform (bytes, or None), then (request, reader, timeout_seconds) for each job.
-    Messages out: None once the transform is there or a text that says why not; then for each job a `Decoded`, or the
-    TvrkitError that makes going on senseless.
+    Messages in: first the pickled transform (bytes, or None), then for each job the arguments of `decode` without the
+    transform, or those of `make_copy`.
+    Messages out: None once the transform is there or a text that says why not; then for each job a `Decoded` or
+    `Copied`, or the TvrkitError that makes going on senseless.
     """
     # Ctrl-C reaches every process of the terminal; only the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -37,14 +38,19 @@ def main() -> None:
         # Safe: the parent process made it, from a transform of its own.
         transform = None if pickled is None else pickle.loads(pickled)
         from tvrkit.frames.decode import decode
+        from tvrkit.frames.transcode import make_copy
     except Exception as error:
         send(out, f"{type(error).__name__}: {error}")
         return
     send(out, None)
     while True:
-        request, reader, timeout_seconds = inbox.get()
+        request, *settings = inbox.get()
         try:
-            answer: Decoded | TvrkitError = decode(request, reader, timeout_seconds, transform)
+            if isinstance(request, CopyRequest):
+                answer: Decoded | Copied | TvrkitError = make_copy(request, *settings)
+            else:
+                reader, timeout_seconds = settings
+                answer = decode(request, reader, timeout_seconds, transform)
         except TvrkitError as error:
             answer = error
         try:
