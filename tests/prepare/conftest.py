@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import pytest
 from media import make_video
@@ -31,11 +32,14 @@ def lists(tmp_path):
 def prepare_named(tmp_path):
     """Prepare a benchmark, decoding in this process; gives (report, records by id, lines of videos.csv by id)."""
 
-    def run(benchmark="msvd", name=None, **options):
+    def run(benchmark="msvd", name=None, assets=None, **options):
         options.setdefault("reading", Reading(workers=0))
         name = name or benchmark
         folder = tmp_path / "data" / name
-        report = prepare_benchmark(BENCHMARKS[benchmark], folder, name=name, options=BenchmarkOptions(**options))
+        known = BENCHMARKS[benchmark]
+        if assets is not None:
+            known = replace(known, assets=assets)
+        report = prepare_benchmark(known, folder, name=name, options=BenchmarkOptions(**options))
         manifest = read_manifest(report.manifest)
         with (folder / "videos.csv").open(encoding="utf-8", newline="") as file:
             lines = {line["video_id"]: line for line in csv.DictReader(file)}

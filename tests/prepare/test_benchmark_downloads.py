@@ -13,6 +13,9 @@ from threading import Thread
 import pytest
 from small_msvd import TEST, TRAIN, VAL, put, write_lists
 
+from tvrkit.errors import DataError
+from tvrkit.prepare.assets import Asset
+
 
 def test_archives_given_by_hand(prepare_named, clip, tmp_path):
     """Unpacked among the downloads, never into the user's own folder; annotations may come in them."""
@@ -81,3 +84,29 @@ def test_downloads(prepare_named, clip, served, tmp_path):
     for path in folder.iterdir():
         path.unlink()  # what is there is not asked for again
     assert prepare_named(mirror=address)[0].new == 0
+
+
+def test_a_part_that_cannot_be_had(prepare_named, clip, served, tmp_path):
+    """What came is used, and what did not is named; where nothing came it is one sentence."""
+    address, folder = served
+    serve_msvd(folder, clip)
+    lists = [Asset(path.name, "annotations", (f"{address}/{path.name}",)) for path in sorted(folder.glob("*.txt"))]
+    videos = Asset("YouTubeClips.tar", "videos", (f"{address}/YouTubeClips.tar",))
+    gone = Asset("more.tar", "videos", (f"{address}/more.tar", f"{address}/again/more.tar"))
+    with pytest.raises(DataError, match=r"MSVD could not be downloaded: there is no more\.tar to be had") as error:
+        prepare_named(assets=(*lists, gone))
+    assert "404" in str(error.value) and str(error.value).count("127.0.0.1") == 1
+    assert "run `tvrkit prepare msvd --from VIDEOS`" in str(error.value)
+    report, records, _ = prepare_named(assets=(*lists, videos, gone))
+    assert len(records) == 6 and report.problem_counts() == {"not downloaded": 1}
+    assert report.problems[0].where == "more.tar" and "404" in report.problems[0].reason
+    (folder / "train_list.txt").unlink()
+    shutil.rmtree(tmp_path / "data")
+    with pytest.raises(
+        DataError, match=r"there is no train_list\.txt to be had .*videos \(YouTubeClips\.tar, more\.tar"
+    ):
+        prepare_named(assets=(*lists, videos, gone))
+    assert not (tmp_path / "data/downloads/msvd/YouTubeClips.tar").exists()
+    extra = Asset("extra.zip", "annotations", (f"{address}/extra.zip",), optional=True)
+    (folder / "train_list.txt").write_text("\n".join(TRAIN))
+    assert not prepare_named(assets=(*lists, extra, videos))[0].problems
