@@ -144,6 +144,15 @@ def damage(path: Path, start: float, end: float, every: int = 97) -> None:
     path.write_bytes(content)
 
 
+def only_decord_reads(path: Path) -> str:
+    """A real mp4 whose sample entry claims another size: FFmpeg of today gives it up, decord's older one reads on."""
+    make_video(path, num_frames=10)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"avc1", content.index(b"stsd")) - 4] = 1
+    path.write_bytes(content)
+    return str(path)
+
+
 def _options(codec: str, gop: int, bframes: int) -> dict[str, str]:
     return {
         "libx264": {"preset": "veryfast", "g": str(gop), "bf": str(bframes), "sc_threshold": "0"},

@@ -5,19 +5,10 @@ import os
 import threading
 
 import pytest
-from media import frame_number, make_audio, make_video
+from media import frame_number, make_audio, only_decord_reads
 
 from tvrkit.errors import ConfigError, VideoError
 from tvrkit.frames.reader import FrameRequest, probe, read_frames
-
-
-def only_decord_reads(path):
-    """A real mp4 whose sample entry claims another size: FFmpeg of today gives it up, decord's older one reads on."""
-    make_video(path, num_frames=10)
-    content = bytearray(path.read_bytes())
-    content[content.index(b"avc1", content.index(b"stsd")) - 4] = 1
-    path.write_bytes(content)
-    return str(path)
 
 
 def test_frames_come_with_their_times(video):

@@ -119,7 +119,7 @@ class VideoFile:
             for packet in self.container.demux(self.stream):
                 self.clock.check()
                 yield packet
-        except (av.error.FFmpegError, OSError):
+        except (av.error.FFmpegError, OSError, IndexError):  # IndexError: damage that looks like one more stream
             self.damaged += 1
 
     def frames(self) -> Iterator[tuple[int, Any]]:

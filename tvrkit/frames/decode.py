@@ -11,7 +11,7 @@ from PIL import Image
 from tvrkit.errors import InstallError, TvrkitError, VideoError, VideoTimeoutError
 from tvrkit.frames import av_reader, decord_reader
 from tvrkit.frames.preprocess import Transform
-from tvrkit.frames.request import Decoded, FrameRequest, check_file
+from tvrkit.frames.request import Decoded, FrameRequest, check_file, unexpected
 
 
 def decode(request: FrameRequest, reader: str, timeout_seconds: float, transform: Transform | None) -> Decoded:
@@ -44,7 +44,7 @@ def decode(request: FrameRequest, reader: str, timeout_seconds: float, transform
     except TvrkitError:
         raise
     except Exception as error:  # a file made to break a reader must not end a run over thousands of files
-        return Decoded(request, error=_unexpected(request.path, error))
+        return Decoded(request, error=unexpected(request.path, error))
     return Decoded(request, frames, sampled.pts_seconds, sampled.duration_seconds, note=note, info=sampled.info)
 
 
@@ -58,7 +58,7 @@ def transformed(decoded: Decoded, transform: Transform | None) -> Decoded:
     except VideoError as error:
         return Decoded(decoded.request, error=error)
     except Exception as error:
-        return Decoded(decoded.request, error=_unexpected(decoded.request.path, error))
+        return Decoded(decoded.request, error=unexpected(decoded.request.path, error))
     return replace(decoded, frames=frames)
 
 
@@ -93,7 +93,3 @@ def _convert(transform: Transform | None) -> Callable[[np.ndarray], np.ndarray]:
     if transform is None:
         return lambda pixels: pixels
     return lambda pixels: np.asarray(transform(Image.fromarray(pixels)))
-
-
-def _unexpected(path: str, error: Exception) -> VideoError:
-    return VideoError(path, f"could not be read ({type(error).__name__}: {error})")

@@ -192,3 +192,8 @@ def check_size(path: str, width: int, height: int) -> None:
 def time_limit_error(path: str, seconds: float) -> VideoTimeoutError:
     """The error of a video that was not read in time."""
     return VideoTimeoutError(path, f"could not be read within {seconds:g} s")
+
+
+def unexpected(path: str, error: Exception) -> VideoError:
+    """The error of a video that a reader stumbled over in a way that nobody thought of."""
+    return VideoError(path, f"could not be read ({type(error).__name__}: {error})")

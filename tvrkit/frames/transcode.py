@@ -22,7 +22,7 @@ import numpy as np
 from tvrkit.errors import DataError, InstallError, TvrkitError, VideoError
 from tvrkit.files import atomic_path
 from tvrkit.frames.av_file import Clock, VideoFile, words
-from tvrkit.frames.request import Copied, CopyRequest, check_file, check_size
+from tvrkit.frames.request import Copied, CopyRequest, check_file, check_size, unexpected
 from tvrkit.frames.thinning import Thinner
 from tvrkit.frames.timeline import header_timeline
 
@@ -59,10 +59,11 @@ def make_copy(request: CopyRequest, timeout_seconds: float) -> Copied:
     clock = Clock(request.path, timeout_seconds)
     try:
         check_file(request.path)
+        source_bytes = os.path.getsize(request.path)
         with atomic_path(request.destination) as temporary:
             short_side = _write(request, temporary, clock)
             size = temporary.stat().st_size
-            if size >= os.stat(request.path).st_size and short_side <= SMALL * request.short_side:
+            if size >= source_bytes and short_side <= SMALL * request.short_side:
                 raise _NotWorthIt
         return Copied(request, size)
     except VideoError as error:
@@ -70,8 +71,12 @@ def make_copy(request: CopyRequest, timeout_seconds: float) -> Copied:
     except _NotWorthIt:
         Path(request.destination).unlink(missing_ok=True)  # of a source that was another one then
         return Copied(request)
+    except TvrkitError:
+        raise
     except OSError as error:
         raise _cannot_write(request.destination, error) from None
+    except Exception as error:  # a file made to break a reader must not end a run over thousands of files
+        return Copied(request, error=unexpected(request.path, error))
 
 
 def _write(request: CopyRequest, path: Path, clock: Clock) -> int:
