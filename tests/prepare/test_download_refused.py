@@ -52,6 +52,15 @@ def test_a_source_that_does_not_give_the_file_is_named_with_its_reason(
     assert not (tmp_path / "a.bin").exists()
 
 
+def test_a_server_that_nobody_knows_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_arguments: object, **_more: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)  # what a machine without a network does
+    fetched = fetch(tmp_path, asset("http://nobody.example/a.bin"), retries=50, backoff_seconds=0.01)
+    assert "its name cannot be resolved, 2 times" in sentence(fetched)
+
+
 def test_every_source_is_tried_and_named(tmp_path: Path) -> None:
     with serving({"/z/a.bin": BODY}, {}) as site, dead_port() as dead:
         site.then = {"/x": Fault(status=410), "/z/a.bin": Fault(page=True)}

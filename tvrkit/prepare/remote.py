@@ -46,6 +46,10 @@ class Again(Exception):
         super().__init__(reason)
 
 
+class NotFound(Again):
+    """The server has no address: most often there is no network, or no such server any more."""
+
+
 class Refused(Exception):
     """This source will not give the file: go to the next one."""
 
@@ -221,6 +225,8 @@ def connection_failure(error: Exception) -> Exception:
         return error
     if isinstance(error, http.MaxRetryError) and error.reason is not None:
         error = error.reason
+    if isinstance(error, http.NameResolutionError):
+        return NotFound("its name cannot be resolved")
     for kind, words in _FAILURES.items():
         if isinstance(error, getattr(http, kind)):
             return Again(words)
@@ -239,7 +245,6 @@ def connection_failure(error: Exception) -> Exception:
 
 # In this order: the first that fits. By name, because urllib3 is loaded only when something is downloaded.
 _FAILURES = {
-    "NameResolutionError": "its name cannot be resolved",
     "NewConnectionError": "no connection",
     "ConnectTimeoutError": "no connection in time",
     "ReadTimeoutError": "it stopped sending",

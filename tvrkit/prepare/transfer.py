@@ -12,7 +12,7 @@ from tvrkit.prepare.assets import Asset
 from tvrkit.prepare.attempt import BROKE, Attempt, Ended, Stopped
 from tvrkit.prepare.content import can_be_checked, not_whole, wrong_content
 from tvrkit.prepare.part import Part, Version
-from tvrkit.prepare.remote import Again, Client, Refused, local_folder, shown
+from tvrkit.prepare.remote import Again, Client, NotFound, Refused, local_folder, shown
 
 _ENOUGH = 1_000_000  # bytes, or a thousandth of the file, that count as progress
 _ENOUGH_OF_UNKNOWN = 64_000
@@ -126,7 +126,9 @@ class Transfer:
                 if self._is_progress(part, farthest):
                     failures, farthest = 0, part.size
                 failures += 1
-                self._wait(failures, again)
+                # A connection that dropped may take a while to come back; a server that nobody knows will not appear.
+                retries = min(1, self.patience.retries) if isinstance(again, NotFound) and not part.size else None
+                self._wait(failures, again, retries)
 
     def _attempt(self, source: str, attempt: Attempt) -> Ended:
         attempt.check_stop()
@@ -138,8 +140,8 @@ class Transfer:
         step = _ENOUGH_OF_UNKNOWN if total is None else min(_ENOUGH, max(1, total // 1000))
         return part.size - farthest >= step
 
-    def _wait(self, failures: int, again: Again) -> None:
-        if failures > self.patience.retries:
+    def _wait(self, failures: int, again: Again, retries: int | None) -> None:
+        if failures > (self.patience.retries if retries is None else retries):
             raise Refused(f"{again}{f', {failures} times' if failures > 1 else ''}")
         if (again.wait_seconds or 0.0) > self.patience.longest_seconds:
             raise Refused(f"{again}, and it asks to wait {again.wait_seconds:.0f} s")
