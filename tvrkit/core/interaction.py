@@ -18,8 +18,8 @@ from tvrkit.core.masking import require_real, widen, zero_pads
 # Without gradients, pairs of this many texts and videos at a time: what is copied to lay them out stays small.
 _TEXTS_AT_ONCE, _VIDEOS_AT_ONCE = 128, 4096
 
-# Without gradients, numbers that a step over texts or videos alone may hold at once (4 MB as float32).
-_AT_ONCE = 2**20
+# Without gradients, numbers that a step over texts or videos alone may hold at once (1 MB as float32).
+_AT_ONCE = 2**18
 
 
 def nearest_frames(frame_features: Tensor, frame_mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,7 +164,7 @@ class Interaction(nn.Module):
                 continue
             block = videos.frames.new_empty(len(text), len(videos.frames), dtype=_dtype(text, videos.frames))
             for rows in order.split(_TEXTS_AT_ONCE):
-                block[rows] = self._meet(text[rows], videos)
+                block[rows] = self._meet(_some(text, rows), videos)
             blocks.append(block)
         return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=1)
 
@@ -213,6 +213,14 @@ class Interaction(nn.Module):
             for half in halves
         ]
         return scores[0] if len(scores) == 1 else torch.stack(scores).mean(dim=0)
+
+
+def _some(text: TextFeatures, rows: Tensor) -> TextFeatures:
+    """Some texts, without the columns in which all of them have pads."""
+    used = text.word_mask[rows].any(dim=0).nonzero()
+    width = int(used.max()) + 1 if len(used) else 1
+    words = (text.word_features, text.word_mask, text.word_weights)
+    return TextFeatures(text.text_features[rows], *(tensor[:, :width].index_select(0, rows) for tensor in words))
 
 
 def _dtype(text: TextFeatures, frames: Tensor) -> torch.dtype:

@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from tvrkit.core.masking import require_real, widen
 from tvrkit.core.packing import Packing, Plan, Scratch
 
-# Word-frame similarities held at once: 2 MB stays in a CPU's cache; a GPU wants longer kernels.
+# Word-frame similarities held at once, of 4 bytes each: 2 MB stays in a CPU's cache; a GPU wants longer kernels.
 _CHUNK = {"cpu": 2**19}
 _CHUNK_ELSEWHERE = 2**25
 
@@ -59,9 +59,9 @@ def late_interaction(
         raise ValueError(f"words have {words.shape[-1]} dimensions, frames have {frames.shape[-1]}")
     require_real(word_mask, "word_mask")
     require_real(frame_mask, "frame_mask")
-    chunk = chunk or _CHUNK.get(words.device.type, _CHUNK_ELSEWHERE)
     texts, videos = Packing(word_mask), Packing(frame_mask)
     dtype = torch.promote_types(widen(words[:0]).dtype, frames.dtype)
+    chunk = chunk or _CHUNK.get(words.device.type, _CHUNK_ELSEWHERE) * 4 // dtype.itemsize
     gain = neighbour = None
     if nearest is not None:
         gain, neighbour = videos.values(nearest[0].to(dtype)), videos.positions(nearest[1])

@@ -76,8 +76,12 @@ class Plan(NamedTuple):
     def videos(self) -> Iterator[tuple[slice, int]]:
         """Videos of a column of tiles, and their longest."""
         # About square products are the fastest; few texts leave room for more videos.
-        rows = min(isqrt(self.chunk), sum(self.text_lengths))
-        yield from _spans(self.video_lengths, self.chunk // rows, _VECTOR)
+        side = isqrt(self.chunk)
+        rows = min(side, sum(self.text_lengths))
+        columns = self.chunk // rows
+        if 8 * rows > side:  # not so few that the tiles would be too small: what is copied of the frames stays small
+            columns = min(columns, 2 * side)
+        yield from _spans(self.video_lengths, columns, _VECTOR)
 
     def texts(self, columns: int) -> Iterator[tuple[slice, int]]:
         """Texts of each tile beside `columns` frames, and their longest."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ from tvrkit.encode import EncodedFrames, encode_texts
 from tvrkit.manifest import Manifest, Record, Span
 
 CHUNK = 256
-"""Captions and videos compared at a time."""
+"""Videos compared at a time."""
 
 TEXT_BATCH = 256
 """Captions that go through the text tower together: the one size that may show in a score's last bits."""
@@ -48,14 +47,13 @@ class ExactSimilarity:
     def __call__(self, text: TextFeatures, frames: Tensor, frame_mask: Tensor, chunk: int = CHUNK) -> Tensor:
         """(T, V) float32 on the CPU, of captions and of raw frame features (V, F, D) with their mask (V, F)."""
         scores = torch.empty(len(text), len(frames))
+        text = text.to(self._device)  # the interaction widens them, some at a time
         for first in range(0, len(frames), chunk):
             some = slice(first, first + chunk)
             mask = frame_mask[some].to(self._device)
             encoded = self._model.encode_video(frames[some].to(self._device).double(), mask)
             video = VideoFeatures(encoded.frame_features.double(), mask)
-            for start in range(0, len(text), chunk):
-                rows = slice(start, start + chunk)
-                scores[rows, some] = self._model.similarity(_double(text[rows].to(self._device)), video).float().cpu()
+            scores[:, some] = self._model.similarity(text, video).float().cpu()
         return scores
 
 
@@ -71,7 +69,7 @@ def similarity_matrix(
         text: of T captions.
         frames: (V, F, D) raw frame features.
         frame_mask: (V, F) bool.
-        chunk: captions and videos at a time.
+        chunk: videos at a time.
     """
     return ExactSimilarity(model)(text, frames, frame_mask, chunk)
 
@@ -93,7 +91,7 @@ def caption_similarity(
         key_words: the character spans of each caption's key words, or None.
         frames: (V, F, D) raw frame features.
         frame_mask: (V, F) bool.
-        chunk: captions and videos compared at a time; it changes speed and memory, not the result.
+        chunk: videos compared at a time; it changes speed and memory, not the result.
         held_batches: batches of the text tower held at once; likewise.
     """
     exact = ExactSimilarity(model)
@@ -129,7 +127,3 @@ def compare(
         key_words = [(records[pair.video].key_words or ())[pair.caption] for pair in pairs]
     scores = caption_similarity(model, captions, key_words, encoded.frame_features, encoded.frame_mask, chunk)
     return scores, torch.tensor([pair.video for pair in pairs], dtype=torch.int64)
-
-
-def _double(text: TextFeatures) -> TextFeatures:
-    return replace(text, text_features=text.text_features.double(), word_features=text.word_features.double())
