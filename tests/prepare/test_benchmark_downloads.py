@@ -14,7 +14,7 @@ import pytest
 from small_msvd import TEST, TRAIN, VAL, put, write_lists
 
 from tvrkit.errors import DataError
-from tvrkit.prepare.assets import Asset
+from tvrkit.prepare.downloads.assets import Asset
 
 
 def test_archives_given_by_hand(prepare_named, clip, tmp_path):

@@ -11,9 +11,9 @@ from media import make_video
 
 from tvrkit.errors import DataError
 from tvrkit.prepare.check import check_prepared
+from tvrkit.prepare.downloads.receipts import Receipts, sha256_of
 from tvrkit.prepare.examine import Reading
 from tvrkit.prepare.folder import FolderOptions, prepare_folder
-from tvrkit.prepare.receipts import Receipts, sha256_of
 
 HERE = Reading(workers=0)
 

@@ -146,7 +146,7 @@ def _download(benchmark: Benchmark) -> str:
 
 
 def _size(size: int | None) -> str:
-    from tvrkit.prepare.sizes import in_words
+    from tvrkit.prepare.downloads.sizes import in_words
 
     return "size unknown" if size is None else in_words(size)
 

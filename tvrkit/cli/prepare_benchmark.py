@@ -129,8 +129,8 @@ def _prepare(
 
 def _say_files(material: Material) -> None:
     """What is about to be downloaded, a line a file, before the first byte of it."""
+    from tvrkit.prepare.downloads.sizes import in_words
     from tvrkit.prepare.preview import files_of
-    from tvrkit.prepare.sizes import in_words
 
     for file in files_of(material, ask=False):
         if file.state != "there":
@@ -140,9 +140,9 @@ def _say_files(material: Material) -> None:
 
 
 def _show_preview(material: Material, as_json: bool) -> None:
+    from tvrkit.prepare.downloads.sizes import in_words
     from tvrkit.prepare.preview import preview
     from tvrkit.prepare.report import many
-    from tvrkit.prepare.sizes import in_words
 
     plan = preview(material, ask=True)
     if as_json:

@@ -12,8 +12,8 @@ from tvrkit.errors import DataError
 from tvrkit.manifest import MANIFEST_NAME, Manifest, read_manifest
 from tvrkit.prepare.assemble import read_report
 from tvrkit.prepare.coverage import SplitCoverage, cover
+from tvrkit.prepare.downloads.receipts import Receipts, sha256_of, verify_downloads
 from tvrkit.prepare.examine import Reading, examine
-from tvrkit.prepare.receipts import Receipts, sha256_of, verify_downloads
 from tvrkit.prepare.report import many
 from tvrkit.prepare.videos import VIDEOS_NAME, Video
 from tvrkit.reporting import Reporter, Silent

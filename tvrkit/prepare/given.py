@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from tvrkit.prepare.joined import is_archive, parts_of
+from tvrkit.prepare.archives.joined import is_archive, parts_of
 
 
 def first_parts(paths: Iterable[Path]) -> list[Path]:

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvrkit.errors import ConfigError, DataError
-from tvrkit.prepare.archives import unpack
-from tvrkit.prepare.assets import Asset, assets_of
+from tvrkit.prepare.archives.joined import whole_name
+from tvrkit.prepare.archives.unpack import unpack
 from tvrkit.prepare.benchmarks.item import Annotations
 from tvrkit.prepare.benchmarks.sources import AnnotationFiles
-from tvrkit.prepare.download import download_all
+from tvrkit.prepare.downloads.assets import Asset, assets_of
+from tvrkit.prepare.downloads.download import download_all
+from tvrkit.prepare.downloads.remote import shown, sources_of
 from tvrkit.prepare.examine import Reading
 from tvrkit.prepare.given import first_parts, given_archives
-from tvrkit.prepare.joined import whole_name
 from tvrkit.prepare.provenance import command_line
-from tvrkit.prepare.remote import shown, sources_of
 from tvrkit.reporting import Reporter
 
 if TYPE_CHECKING:

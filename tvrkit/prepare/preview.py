@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tvrkit.errors import DataError
+from tvrkit.prepare.archives.joined import is_archive
 from tvrkit.prepare.benchmarks.sources import AnnotationFiles
-from tvrkit.prepare.download import plan_downloads
+from tvrkit.prepare.downloads.download import plan_downloads
 from tvrkit.prepare.given import given_archives
-from tvrkit.prepare.joined import is_archive
 from tvrkit.prepare.locate import Locator
 from tvrkit.prepare.material import Material, hosts_of
 

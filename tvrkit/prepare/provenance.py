@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tvrkit.prepare.receipts import sha256_of
+from tvrkit.prepare.downloads.receipts import sha256_of
 
 
 def command_line(origin: str, *arguments: str, **options: object) -> str:

@@ -6,7 +6,7 @@ states them, which the comment beside them tells. `optional` files are other way
 
 from __future__ import annotations
 
-from tvrkit.prepare.assets import Asset, Holds
+from tvrkit.prepare.downloads.assets import Asset, Holds
 
 HUB = "https://huggingface.co/datasets"
 CLIP4CLIP = "https://github.com/ArrowLuo/CLIP4Clip/releases/download/v0.0"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tvrkit.prepare.assets import Asset
 from tvrkit.prepare.benchmarks.item import Annotations
 from tvrkit.prepare.benchmarks.sources import AnnotationFiles
+from tvrkit.prepare.downloads.assets import Asset
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from tvrkit.prepare.report import Problem
 MAX_DEPTH = 6  # folders below the one that is searched
 MAX_BYTES = 1 << 30  # the largest real annotation file has 60 MB
 SUFFIXES = (".json", ".csv", ".tsv", ".txt", ".pkl", ".pickle")
-csv.field_size_limit(1 << 20)
 
 # Folder, whether it seems another benchmark's, name, whether it lies apart from what was read before, depth.
 Rank = tuple[int, bool, int, bool, int]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from tvrkit.prepare.assets import Asset
+from tvrkit.prepare.downloads.assets import Asset
 
 if TYPE_CHECKING:
     import urllib3

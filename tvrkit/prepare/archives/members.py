@@ -11,9 +11,9 @@ from typing import BinaryIO
 
 from tvrkit.errors import DataError
 from tvrkit.frames.identity import VIDEO_SUFFIXES
-from tvrkit.prepare.joined import is_archive
-from tvrkit.prepare.room import Room
-from tvrkit.prepare.sizes import in_words
+from tvrkit.prepare.archives.joined import is_archive
+from tvrkit.prepare.downloads.room import Room
+from tvrkit.prepare.downloads.sizes import in_words
 
 MAX_MEMBERS = 5_000_000
 _CHUNK = 1 << 20

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prepare.archived import CLIPS, KINDS, cut, found, make, zip_without_flag
+from prepare.archives.archived import CLIPS, KINDS, cut, found, make, zip_without_flag
 from support import REPO, clean_environment
 
 from tvrkit.errors import DataError
-from tvrkit.prepare.archives import unpack
-from tvrkit.prepare.joined import Joined, is_archive, parts_of, whole_name
+from tvrkit.prepare.archives.joined import Joined, is_archive, parts_of, whole_name
+from tvrkit.prepare.archives.unpack import unpack
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_names_in_other_encodings_come_out_readable(tmp_path: Path, here: Path) 
     assert sorted(found(here)) == ["café.mp4", "grüße.mp4"]
 
 
-PROGRAM = "import sys; from tvrkit.prepare.archives import unpack; print(unpack(sys.argv[1], sys.argv[2]))"
+PROGRAM = "import sys; from tvrkit.prepare.archives.unpack import unpack; print(unpack(sys.argv[1], sys.argv[2]))"
 
 
 @pytest.mark.slow

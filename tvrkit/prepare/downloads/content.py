@@ -60,7 +60,7 @@ def not_whole(path: Path, name: str) -> str | None:
                 bad = archive.testzip()
             return f"{bad} in it is damaged" if bad else None
         if lower.endswith(_TAR_SUFFIXES):
-            from tvrkit.prepare.tars import check_tar
+            from tvrkit.prepare.archives.tars import check_tar
 
             check_tar(path)
         elif lower.endswith(".gz"):

@@ -8,8 +8,8 @@ import random
 from pathlib import Path
 
 import pytest
-from prepare.broken_server import Fault, serving
-from prepare.fetching import (
+from prepare.downloads.broken_server import Fault, serving
+from prepare.downloads.fetching import (
     BODY,
     OTHER,
     PATH,

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tvrkit.errors import DataError
-from tvrkit.prepare.assets import Asset
-from tvrkit.prepare.attempt import Stopped
-from tvrkit.prepare.part import discard_part
-from tvrkit.prepare.plan import Planned, plan_downloads
-from tvrkit.prepare.receipts import Receipts, sha256_of, verify_downloads, what_is_wrong
-from tvrkit.prepare.remote import Client, Refused, sources_of
-from tvrkit.prepare.room import Room
-from tvrkit.prepare.sizes import ByteBar, megabytes
-from tvrkit.prepare.threads import in_threads
-from tvrkit.prepare.transfer import Got, Patience, Transfer
+from tvrkit.prepare.downloads.assets import Asset
+from tvrkit.prepare.downloads.attempt import Stopped
+from tvrkit.prepare.downloads.part import discard_part
+from tvrkit.prepare.downloads.plan import Planned, plan_downloads
+from tvrkit.prepare.downloads.receipts import Receipts, sha256_of, verify_downloads, what_is_wrong
+from tvrkit.prepare.downloads.remote import Client, Refused, sources_of
+from tvrkit.prepare.downloads.room import Room
+from tvrkit.prepare.downloads.sizes import ByteBar, megabytes
+from tvrkit.prepare.downloads.threads import in_threads
+from tvrkit.prepare.downloads.transfer import Got, Patience, Transfer
 from tvrkit.reporting import Reporter, Silent
 
 __all__ = ["Fetched", "Planned", "download_all", "plan_downloads", "verify_downloads"]

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tvrkit.prepare.assets import Asset
-from tvrkit.prepare.part import Part, Version, content_range, unsatisfied_total
-from tvrkit.prepare.remote import Again, Client, Refused, connection_failure, status_failure
-from tvrkit.prepare.sizes import in_words
+from tvrkit.prepare.downloads.assets import Asset
+from tvrkit.prepare.downloads.part import Part, Version, content_range, unsatisfied_total
+from tvrkit.prepare.downloads.remote import Again, Client, Refused, connection_failure, status_failure
+from tvrkit.prepare.downloads.sizes import in_words
 
 if TYPE_CHECKING:
     import urllib3

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from tvrkit.prepare.assets import Asset
-from tvrkit.prepare.part import part_of
-from tvrkit.prepare.receipts import Receipts, what_is_wrong
-from tvrkit.prepare.remote import Again, Client, Refused, local_folder, sources_of
-from tvrkit.prepare.threads import in_threads
+from tvrkit.prepare.downloads.assets import Asset
+from tvrkit.prepare.downloads.part import part_of
+from tvrkit.prepare.downloads.receipts import Receipts, what_is_wrong
+from tvrkit.prepare.downloads.remote import Again, Client, Refused, local_folder, sources_of
+from tvrkit.prepare.downloads.threads import in_threads
 
 ASK_SECONDS = 10.0
 _ASK_CONNECTIONS = 8

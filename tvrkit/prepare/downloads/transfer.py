@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tvrkit.prepare.assets import Asset
-from tvrkit.prepare.attempt import BROKE, Attempt, Ended, Stopped
-from tvrkit.prepare.content import can_be_checked, not_whole, wrong_content
-from tvrkit.prepare.part import Part, Version
-from tvrkit.prepare.remote import Again, Client, NotFound, Refused, local_folder, shown
+from tvrkit.prepare.downloads.assets import Asset
+from tvrkit.prepare.downloads.attempt import BROKE, Attempt, Ended, Stopped
+from tvrkit.prepare.downloads.content import can_be_checked, not_whole, wrong_content
+from tvrkit.prepare.downloads.part import Part, Version
+from tvrkit.prepare.downloads.remote import Again, Client, NotFound, Refused, local_folder, shown
 
 _ENOUGH = 1_000_000  # bytes, or a thousandth of the file, that count as progress
 _ENOUGH_OF_UNKNOWN = 64_000

@@ -17,13 +17,13 @@ from typing import Any, BinaryIO
 
 from tvrkit.errors import DataError
 from tvrkit.files import write_json
-from tvrkit.prepare.joined import Joined, is_archive, parts_of, whole_name
-from tvrkit.prepare.members import Writer, useful
-from tvrkit.prepare.part import lock_alone
+from tvrkit.prepare.archives.joined import Joined, is_archive, parts_of, whole_name
+from tvrkit.prepare.archives.members import Writer, useful
+from tvrkit.prepare.archives.tars import open_tar
+from tvrkit.prepare.downloads.part import lock_alone
+from tvrkit.prepare.downloads.room import Room
+from tvrkit.prepare.downloads.sizes import ByteBar, megabytes
 from tvrkit.prepare.report import many
-from tvrkit.prepare.room import Room
-from tvrkit.prepare.sizes import ByteBar, megabytes
-from tvrkit.prepare.tars import open_tar
 from tvrkit.reporting import Reporter, Silent
 
 __all__ = ["is_archive", "unpack", "useful"]

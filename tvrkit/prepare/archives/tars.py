@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tvrkit.errors import DataError
-from tvrkit.prepare.sizes import in_words
+from tvrkit.prepare.downloads.sizes import in_words
 
 _CHUNK = 1 << 20
 _MAX_HEADER = 1 << 20  # bytes of a long name or of extended attributes

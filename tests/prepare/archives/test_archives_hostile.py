@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prepare.archived import CLIPS, KINDS, found, make, tar_of
-from prepare.fetching import Listener
+from prepare.archives.archived import CLIPS, KINDS, found, make, tar_of
+from prepare.downloads.fetching import Listener
 
 from tvrkit.errors import DataError
-from tvrkit.prepare.archives import unpack
-from tvrkit.prepare.content import not_whole
-from tvrkit.prepare.tars import open_tar
+from tvrkit.prepare.archives.tars import open_tar
+from tvrkit.prepare.archives.unpack import unpack
+from tvrkit.prepare.downloads.content import not_whole
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prepare.broken_server import Fault, serving
-from prepare.fetching import (
+from prepare.downloads.broken_server import Fault, serving
+from prepare.downloads.fetching import (
     BODY,
     OTHER,
     PATH,
@@ -31,7 +31,7 @@ from prepare.fetching import (
 from support import REPO, clean_environment
 
 from tvrkit.errors import DataError
-from tvrkit.prepare.assets import assets_of
+from tvrkit.prepare.downloads.assets import assets_of
 
 
 def test_several_come_at_once_and_one_failure_is_not_all(tmp_path: Path) -> None:
@@ -66,7 +66,10 @@ def test_a_disk_that_fills_up_on_the_way_keeps_what_came(tmp_path: Path, monkeyp
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], capture_output=True).returncode:
         pytest.skip("no small disk can be made here")
     try:
-        monkeypatch.setattr("tvrkit.prepare.room.Room.check", lambda self, more: None)  # somebody else fills it
+        # somebody else fills it
+        monkeypatch.setattr(
+            "tvrkit.prepare.downloads.room.Room.check", lambda self, more: None
+        )  # somebody else fills it
         body = random.Random(3).randbytes(3_000_000)
         with serving({PATH: body}) as site:
             text = sentence(fetch(tmp_path, asset(site.url + PATH)))
@@ -106,8 +109,8 @@ def test_assets_refuse_other_addresses_and_are_chosen_by_split() -> None:
 
 PROGRAM = """
 import sys
-from tvrkit.prepare.assets import Asset
-from tvrkit.prepare.download import download_all
+from tvrkit.prepare.downloads.assets import Asset
+from tvrkit.prepare.downloads.download import download_all
 print(download_all([Asset("a.bin", "videos", (sys.argv[1],))], sys.argv[2], backoff_seconds=.01).failures)
 """
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from prepare.broken_server import Fault, serving
-from prepare.fetching import (
+from prepare.downloads.broken_server import Fault, serving
+from prepare.downloads.fetching import (
     BODY,
     OTHER,
     PATH,
@@ -18,8 +18,8 @@ from prepare.fetching import (
     sha256,
 )
 
-from tvrkit.prepare.download import plan_downloads, verify_downloads
-from tvrkit.prepare.receipts import RECEIPTS_NAME
+from tvrkit.prepare.downloads.download import plan_downloads, verify_downloads
+from tvrkit.prepare.downloads.receipts import RECEIPTS_NAME
 
 
 def test_a_file_that_somebody_put_there_is_taken_if_it_is_the_right_one(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from tvrkit.prepare.assets import Asset
-from tvrkit.prepare.download import Fetched, download_all, verify_downloads
-from tvrkit.prepare.receipts import RECEIPTS_NAME
+from tvrkit.prepare.downloads.assets import Asset
+from tvrkit.prepare.downloads.download import Fetched, download_all, verify_downloads
+from tvrkit.prepare.downloads.receipts import RECEIPTS_NAME
 from tvrkit.reporting import Silent
 
 BODY = random.Random(7).randbytes(50_000)

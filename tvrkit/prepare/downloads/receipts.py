@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from tvrkit.files import write_json
-from tvrkit.prepare.assets import Asset
-from tvrkit.prepare.content import wrong_content
+from tvrkit.prepare.downloads.assets import Asset
+from tvrkit.prepare.downloads.content import wrong_content
 
 RECEIPTS_NAME = "downloads.json"
 _CHUNK = 1 << 20

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from tvrkit.errors import DataError
-from tvrkit.prepare.sizes import in_words
+from tvrkit.prepare.downloads.sizes import in_words
 
 SPARE = 50_000_000  # bytes that are left free
 

@@ -1,0 +1,1 @@
+"""Archives unpacked with care: nothing outside their folder, no bombs, nothing half written."""
