@@ -22,9 +22,10 @@ from tiny import COLOURS, PLACES, write_clip, write_video
 from torch.nn.functional import normalize
 
 from tvrkit.cli.eval import command
+from tvrkit.cli.export import command as export
 from tvrkit.core.architecture import build_clip
 from tvrkit.core.spec import find_spec
-from tvrkit.errors import ModelError
+from tvrkit.errors import ConfigError, ModelError
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +111,22 @@ def test_a_weights_file_gives_the_same_numbers(world, here):
 def test_a_file_of_unknown_make_is_one_sentence(here):
     with pytest.raises(ModelError, match=r"^which backbone is towers/.*safetensors\? Say so, as in ViT-B-16="):
         here("towers/open_clip_model.safetensors")
+
+
+def test_a_backbone_can_be_taken_along_as_one_folder(here, tmp_path):
+    source = "towers/open_clip_config.json=towers/open_clip_model.safetensors"
+    for options, folder in ((("--out", str(tmp_path / "taken")), tmp_path / "taken"), ((), Path("exports/towers"))):
+        model = source if options else "towers"
+        done = CliRunner().invoke(export, ["--model", model, *options], catch_exceptions=False)
+        assert done.exit_code == 0 and done.stdout.strip() == str(folder)
+        assert "Not evaluated yet" not in done.stderr
+        assert "was not trained by tvrkit" in (folder / "README.md").read_text()
+        taken = here(str(folder), "--no-zero-shot")
+        assert (taken["t2v"], taken["v2t"]) == (here("towers")["t2v"], here("towers")["v2t"])
+    with pytest.raises(ConfigError, match="give a RUN or --model, not both"):
+        CliRunner().invoke(export, ["a-run", "--model", "towers"], catch_exceptions=False)
+    with pytest.raises(ModelError, match="the nearest are ViT-B-32"):
+        CliRunner().invoke(export, ["--model", "ViT-B-33/openai"], catch_exceptions=False)
 
 
 REPOSITORY = "timm/PE-Core-T-16-384"

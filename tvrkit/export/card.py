@@ -81,6 +81,8 @@ licences of both apply."""
 
 
 def _chosen(metrics: Mapping[str, Any]) -> str:
+    if metrics.get("zero_shot"):
+        return "It was not trained by tvrkit: it is the backbone as it was published, and the mean of a video's frames."
     if not metrics.get("dataset"):
         return "There is no record of how this checkpoint was chosen."
     where = f"step {plain(metrics.get('step', '?'))} of training on {plain(metrics['dataset'])}"

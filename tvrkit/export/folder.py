@@ -14,9 +14,10 @@ from tvrkit.config import ModelConfig
 from tvrkit.core.checkpoint import CONFIG_FILE, METRICS_NAME, checkpoint_of, load_model, write_model
 from tvrkit.core.model import RetrievalModel
 from tvrkit.core.spec import SHAPES, is_local, pretrained_tags
+from tvrkit.core.zero_shot import is_open_clip_folder
 from tvrkit.errors import ConfigError
 from tvrkit.export.card import CARD_NAME, model_card
-from tvrkit.files import atomic_folder, write_json, write_text
+from tvrkit.files import atomic_folder, whole_folder, write_json, write_text
 from tvrkit.workspace import RUN_FILE
 
 EVALUATIONS = "evaluations"
@@ -28,38 +29,45 @@ class Exported:
 
     Attributes:
         folder: the export.
-        checkpoint: the folder that it was made from.
+        checkpoint: the folder that it was made from, or the name of a zero-shot model.
         size_bytes: of all its files.
         measured: evaluations that went into the card, as (data set, split).
     """
 
     folder: Path
-    checkpoint: Path
+    checkpoint: Path | str
     size_bytes: int
     measured: tuple[tuple[str, str], ...]
 
 
 def export(source: str | Path, out: str | Path, *, half: bool = False) -> Exported:
-    """Write the model of a run, or of any folder that holds one, into `out`.
+    """Write the model of a run, or of anything else that `load_model` takes, into `out`.
 
     Args:
-        source: a run's folder (its best checkpoint), a checkpoint or an earlier export.
+        source: a run's folder (its best checkpoint), a checkpoint, an earlier export, or what names a zero-shot model.
         out: a new folder, or an earlier export, which is replaced whole.
         half: store the weights as float16.
 
     Raises:
         CheckpointError: `source` holds no model.
+        ModelError: it names none.
         ConfigError: `out` holds something else.
         OSError: what the file system says.
     """
-    source, out = Path(source), Path(out)
-    checkpoint = checkpoint_of(source)
-    _check_free(out, source, checkpoint)
-    model = load_model(checkpoint)
+    folder_there, out = whole_folder(source), Path(out)
+    checkpoint: Path | str
+    if not folder_there.is_dir() or is_open_clip_folder(folder_there):
+        _check_free(out, folder_there)
+        model, checkpoint = load_model(source), str(source)
+        metrics: dict[str, Any] = {"zero_shot": True}
+        evaluations, training = [], {}
+    else:
+        checkpoint = checkpoint_of(source)
+        _check_free(out, Path(source), checkpoint)
+        model = load_model(checkpoint)
+        metrics = _read_json(checkpoint / METRICS_NAME)
+        evaluations, training = _evaluations(Path(source), metrics), _training(Path(source), metrics)
     model.config = _without_local_paths(model.config)
-    metrics = _read_json(checkpoint / METRICS_NAME)
-    evaluations = _evaluations(source, metrics)
-    training = _training(source, metrics)
     card = model_card(
         out.resolve().name, _facts(model, half), metrics, evaluations, training, about_shapes=_is_shapes(model)
     )
@@ -72,9 +80,9 @@ def export(source: str | Path, out: str | Path, *, half: bool = False) -> Export
     return Exported(out, checkpoint, size, measured)
 
 
-def _check_free(out: Path, source: Path, checkpoint: Path) -> None:
+def _check_free(out: Path, *sources: Path) -> None:
     inside = out.resolve()
-    for taken in (source.resolve(), checkpoint.resolve()):
+    for taken in (source.resolve() for source in sources):
         if inside == taken or inside in taken.parents:
             raise ConfigError(f"--out {out} would take the place of {taken}, which it is made from: choose another.")
     if (out / RUN_FILE).exists():
