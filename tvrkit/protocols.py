@@ -91,8 +91,8 @@ _EVERY_CAPTION = (
     "Every caption asks for its video; a video asks among the videos' captions, each video counting by its best."
 )
 _PARAGRAPH = (
-    "All sentences of a video, joined in the order of their file, are one query for the whole video; each video asks for"
-    " its paragraph."
+    "All sentences of a video, joined in the order of their file, are one query for the whole video; each video asks"
+    " for its paragraph."
 )
 _MSRVTT = "Data: Xu et al., MSR-VTT, CVPR 2016."
 
@@ -171,8 +171,8 @@ PROTOCOLS: dict[str, Protocol] = {
             "charades",
             "Charades, scripts",
             _ONE_CAPTION,
-            "Data: Sigurdsson et al., Hollywood in Homes, ECCV 2016. The script of a video as its one query: Lin et al.,"
-            " ECLIPSE, ECCV 2022.",
+            "Data: Sigurdsson et al., Hollywood in Homes, ECCV 2016. The script of a video as its one query: Lin et"
+            " al., ECLIPSE, ECCV 2022.",
             {"train": (7985, 7985), "test": (1863, 1863)},
         ),
         Protocol(

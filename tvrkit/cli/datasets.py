@@ -52,8 +52,9 @@ def _show_all(as_json: bool) -> None:
     protocols = [(name, protocol) for name, b in BENCHMARKS.items() for protocol in b.splits.values()]
     rows = [(name, protocol, *_sizes(protocol)) for name, protocol in [*protocols, ("shapes", "shapes")]]
     output.print_table(("prepare", "protocol", *ORDER), rows, title="Videos/captions of each split")
-    terms = [(name, _download(b), b.licence) for name, b in BENCHMARKS.items()]
+    terms = [(name, _download(b), b.licence.partition(". ")[0].rstrip(".")) for name, b in BENCHMARKS.items()]
     output.print_table(("prepare", "videos from", "terms"), [*terms, ("shapes", "built in", SHAPES_TERMS)])
+    output.say("The whole terms, the files and their addresses: tvrkit datasets NAME")
     if found:
         here = [(it.name, it.kind, it.protocol, _here(it)) for it in found]
         output.print_table(("name", "from", "protocol", "videos"), here, title=f"Prepared in {data_folder()}")
@@ -95,6 +96,7 @@ def _show_benchmark(benchmark: Benchmark) -> None:
         ("home", benchmark.homepage),
         ("paper", benchmark.paper),
         ("terms", benchmark.licence),
+        ("videos", _download(benchmark)),
         ("by hand", benchmark.by_hand),
         ("preset", benchmark.preset or "none"),
         ("accepted", ", ".join(benchmark.annotation_files)),
@@ -134,15 +136,13 @@ def _pair(videos: int, captions: int | None) -> str:
 
 
 def _download(benchmark: Benchmark) -> str:
-    from tvrkit.prepare.listing import download_bytes
     from tvrkit.prepare.material import hosts_of
 
     videos = [asset for asset in benchmark.assets if asset.holds == "videos"]
     if not videos:
         return "by hand"
     hosts = dict.fromkeys(host for asset in videos for host in hosts_of(asset).split(", "))
-    size = download_bytes(benchmark)
-    return ", ".join(hosts) + ("" if size is None else f" ({_size(size)})")
+    return ", ".join(hosts) + (f" (about {benchmark.download})" if benchmark.download else "")
 
 
 def _size(size: int | None) -> str:
@@ -156,7 +156,6 @@ def _here(it: PreparedSet) -> str:
 
 
 def _benchmark_json(benchmark: Benchmark) -> dict[str, Any]:
-    from tvrkit.prepare.listing import download_bytes
     from tvrkit.protocols import PROTOCOLS
 
     return {
@@ -168,7 +167,7 @@ def _benchmark_json(benchmark: Benchmark) -> dict[str, Any]:
         "licence": benchmark.licence,
         "by_hand": benchmark.by_hand,
         "preset": benchmark.preset,
-        "download_bytes": download_bytes(benchmark),
+        "download": benchmark.download or None,
         "annotation_files": list(benchmark.annotation_files),
         "splits": {
             split: {

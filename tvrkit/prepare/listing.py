@@ -11,7 +11,6 @@ from typing import Any
 from tvrkit.errors import DataError
 from tvrkit.manifest import MANIFEST_NAME, read_manifest
 from tvrkit.prepare.assemble import read_report
-from tvrkit.prepare.benchmarks.benchmark import Benchmark
 from tvrkit.workspace import data_folder, prepared_sets
 
 
@@ -80,16 +79,6 @@ def all_prepared() -> tuple[list[PreparedSet], dict[str, str]]:
         except DataError as error:
             wrong[name] = str(error)
     return found, wrong
-
-
-def download_bytes(benchmark: Benchmark) -> int | None:
-    """Bytes that a default preparation downloads; None where a size is not known or the videos have no address."""
-    split = next(iter(benchmark.splits))
-    sizes = [asset.size for asset in benchmark.assets if asset.needed_by(split) and not asset.optional]
-    if not any(asset.holds == "videos" for asset in benchmark.assets):
-        return None
-    known = [size for size in sizes if size is not None]
-    return sum(known) if len(known) == len(sizes) else None
 
 
 def _header(folder: Path) -> dict[str, Any]:

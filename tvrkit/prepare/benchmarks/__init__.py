@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             read=msrvtt.read,
             annotation_files=msrvtt.ACCEPTED,
             assets=addresses.MSRVTT,
+            download="2 to 6.5 GB",
         ),
         Benchmark(
             name="msvd",
@@ -43,6 +44,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             read=msvd.read,
             annotation_files=msvd.ACCEPTED,
             assets=addresses.MSVD,
+            download="1.7 GB",
         ),
         Benchmark(
             name="didemo",
@@ -78,6 +80,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             read=activitynet.read,
             annotation_files=activitynet.ACCEPTED,
             assets=addresses.ACTIVITYNET,
+            download="42 GB",
         ),
         Benchmark(
             name="lsmdc",
@@ -130,6 +133,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             read=charades.read,
             annotation_files=charades.ACCEPTED,
             assets=addresses.CHARADES,
+            download="13 GB",
         ),
     )
 }

@@ -145,7 +145,7 @@ VATEX = (
 )
 
 CHARADES = (
-    # Size and SHA-256: three public projects that fetched it, with the same result.
+    # Size and SHA-256: two public projects that fetched it, with the same result.
     Asset(
         "Charades.zip",
         "annotations",

@@ -27,6 +27,7 @@ class Benchmark:
         read: the files and a value of `--split` -> what they say.
         annotation_files: names of all files that `read` knows.
         assets: files with a public address.
+        download: how large their videos are, as those say who fetched them; no size to check by.
     """
 
     name: str
@@ -41,3 +42,4 @@ class Benchmark:
     read: Callable[[AnnotationFiles, str], Annotations]
     annotation_files: tuple[str, ...]
     assets: tuple[Asset, ...] = ()
+    download: str = ""
