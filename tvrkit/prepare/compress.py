@@ -36,7 +36,7 @@ class Compressed:
     Attributes:
         done: the file to be read for each source: its copy, or the source itself where that is as small already.
         failures: why there is no copy of each other source.
-        new: how many of `done` and `failures` were looked into now.
+        new: how many of `done` were made, or found small already, now.
         kept: how many of `done` were taken over from an earlier run.
         bytes_before: size of the sources of `done`.
         bytes_after: size of the files that are to be read in their place.
@@ -119,11 +119,11 @@ def _make(
     with closing(copy_videos(list(waiting), workers, timeout_seconds)) as copies:
         for copied in copies:
             wanted = waiting[copied.request]
-            tally.new += 1
             if copied.error is not None:
                 tally.failures[wanted.source] = copied.error.reason
                 bar.note(f"{len(tally.failures)} failed")
             else:
+                tally.new += 1
                 index.note(wanted, copied.size_bytes or 0)
                 tally.count(wanted, copied.size_bytes or 0)
             bar.advance()
@@ -148,7 +148,6 @@ def _wanted(source: Path, destination: Path, how: str, tally: _Tally) -> _Wanted
     except OSError as error:  # gone since
         reason = f"cannot be opened ({error.strerror})"
     tally.failures[source] = reason
-    tally.new += 1
     return None
 
 
