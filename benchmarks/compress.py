@@ -122,8 +122,8 @@ def main(arguments: list[str] | None = None) -> None:
             return
         for video in SMALL if options.small else FULL:
             source = make(video, Path(folder))
-            copies = [Path(shutil.copy(source, source.with_stem(f"{source.stem}_{i}"))) for i in range(3)]
-            measure(video.name, [source, *copies], Path(folder), options.rounds, 4)
+            copies = [Path(shutil.copy(source, source.with_stem(f"{source.stem}_{i}"))) for i in range(7)]
+            measure(video.name, [source, *copies], Path(folder), options.rounds, 2)
 
 
 if __name__ == "__main__":

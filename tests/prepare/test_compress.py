@@ -216,11 +216,13 @@ def test_killed_in_the_middle_it_goes_on_the_next_time(tmp_path, how):
     made = list(copies.glob("*.mp4"))
     assert 4 <= len(made) < 16 and all(is_whole(path) for path in made)
     if how == signal.SIGINT:
-        assert len(json.loads((copies / COPIES_NAME).read_text())) >= 4
+        noted = len(json.loads((copies / COPIES_NAME).read_text()))
+        assert noted >= len(made) - 2  # each of two processes may just have finished one
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True)
     total, new, kept, failures = map(int, done.stdout.split())
     assert (total, new + kept, failures) == (16, 16, 0)
-    assert kept >= (4 if how == signal.SIGINT else 0)
+    if how == signal.SIGINT:
+        assert kept == noted
     assert set(names(copies)) == {f"{n}.mp4" for n in range(16)} | {COPIES_NAME, compress.LOCK_NAME}
     assert all(is_whole(path) for path in copies.glob("*.mp4"))
 

@@ -26,10 +26,12 @@ from tvrkit.frames.request import Copied, CopyRequest, check_file, check_size, u
 from tvrkit.frames.thinning import Thinner
 from tvrkit.frames.timeline import header_timeline
 
-# Measured on 107 web videos at 3 frames a second and 224 pixels (CPU seconds, not counting the source's decoding):
-# veryfast makes 17.0 MB of 38.1 dB in 6.9 s, medium 17.7 MB of 38.8 dB in 16.3 s. A crf of 20 would be 1.4 times
-# the size for 1.4 dB, one of 26 .7 times for -1.5 dB. fastdecode adds 8 % to the size and halves the time of reading.
-# Reading 12 frames out of 540, with a keyframe each 1, 3, 6, 12, 30 frames: 18, 23, 27, 31, 44 ms from 4.3, 4.3, 3.9,
+# Measured on 107 web videos of 29.9 MB at 3 frames a second and 224 pixels (CPU seconds of encoding alone): these
+# settings make 15.9 MB of 37.9 dB (median). Beside them, with a keyframe each 6 frames:
+# - preset medium makes 17.7 MB of 38.8 dB in 16.3 s, veryfast 17.0 MB of 38.1 dB in 6.9 s;
+# - fastdecode adds 8 % to the size, takes .3 dB and nearly halves the time of reading;
+# - a crf of 20 makes 1.35 times the size for 1.3 dB more, one of 26 .73 times for 1.5 dB less (both medium).
+# Reading 12 frames out of 540 with a keyframe each 1, 3, 6, 12, 30 frames: 18, 23, 27, 31, 44 ms from 4.3, 4.3, 3.9,
 # 3.7, 3.6 MB.
 ENCODER = {"crf": "23", "preset": "veryfast", "tune": "fastdecode", "g": "12", "bf": "0", "threads": "1"}
 
