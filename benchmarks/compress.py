@@ -51,8 +51,7 @@ def by_tvrkit(sources: Sequence[Path], folder: Path, workers: int) -> dict[Path,
 def by_ffmpeg(sources: Sequence[Path], folder: Path) -> int:
     """The same by the command, which has no notion of the middle of a third of a second; bytes."""
     folder.mkdir(exist_ok=True)
-    names = {"crf": "-crf", "preset": "-preset", "tune": "-tune", "g": "-g", "bf": "-bf", "threads": "-threads"}
-    encoder = [word for key, value in ENCODER.items() for word in (names[key], value)]
+    encoder = [word for key, value in ENCODER.items() for word in (f"-{key}", value)]
     scale = "fps=3,scale='if(gt(iw,ih),-2,min(224,iw))':'if(gt(iw,ih),min(224,ih),-2)'"
     size = 0
     for number, source in enumerate(sources):
