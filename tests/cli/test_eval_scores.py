@@ -116,6 +116,10 @@ def test_names_beside_one_of_two_files_are_those_of_both():
     assert (found["dataset"], found["split"]) == ("mine", "val")
     assert [one["t2v"]["R@1"] for one in found["models"]] == [100, 50]
     assert "with captions and videos as beside b.npy" in result.stderr
+    # Also where the groups are ids: read alone, a.npy would have them in the order in which they first appear.
+    Path("ids.txt").write_text("b\na\n")
+    grouped = measure("--similarity", "a.npy", "--similarity", "b.npy", "--groups", "ids.txt")
+    assert [one["t2v"] for one in grouped["models"]] == [one["t2v"] for one in found["models"]]
 
 
 def test_dual_softmax_says_what_it_changed():

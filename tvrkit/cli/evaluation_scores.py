@@ -104,7 +104,7 @@ def _owners(scores: Scores, named: Scores, groups: str | None) -> np.ndarray | N
     """(T,) the column of each caption's video; None where caption i belongs to video i."""
     texts, videos = scores.similarity.shape
     if groups is not None:
-        return read_groups(groups, texts, videos, video_ids=scores.video_ids)
+        return read_groups(groups, texts, videos, video_ids=named.video_ids)
     if named.video_of_text is not None:
         return named.video_of_text
     if texts == videos:
