@@ -138,6 +138,13 @@ def test_the_card_has_the_measured_numbers_and_which_split_chose(tmp_path: Path)
     assert kept["step"] == 200 and [row["split"] for row in kept["evaluations"]] == ["test"]
 
 
+def test_the_card_labels_a_set_that_was_not_whole(tmp_path: Path) -> None:
+    part = evaluation("test", 30.0, coverage={"complete": False})
+    run, _ = a_run(tmp_path, part, evaluation("val", 30.0, coverage={"complete": True}))
+    card = (export(run, tmp_path / "out").folder / "README.md").read_text()
+    assert card.count("INCOMPLETE") == 1 and "INCOMPLETE: clips test was not the whole set of its protocol" in card
+
+
 def test_nothing_measured_nothing_said(tmp_path: Path) -> None:
     run, _ = a_run(tmp_path, metrics=None)
     card = (export(run, tmp_path / "out").folder / "README.md").read_text()

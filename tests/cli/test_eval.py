@@ -66,6 +66,7 @@ def test_an_unreadable_video_stops_it_or_is_labelled(world):
     with pytest.raises(DataError, match=r"1 of 5 videos of squares/test cannot be read \(test2: .*--allow-missing"):
         run()
     result = run("--allow-missing", "--no-zero-shot")
+    assert "4 videos and 4 captions: INCOMPLETE" in result.stdout
     assert "1 videos could not be read" in " ".join(result.stderr.split()) and "test2" in result.stderr
     assert json.loads(run("--allow-missing", "--json", "--no-zero-shot").stdout)["missing"] == ["test2"]
 

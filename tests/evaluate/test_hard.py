@@ -46,8 +46,12 @@ def test_the_hard_gallery_counts_what_it_says(world):
     assert hard.to_dict()["by_edit"]["place"] == {"accuracy": 25.0, "questions": 4}
 
 
-def test_the_hard_gallery_wants_its_tags(world):
+def test_the_hard_gallery_wants_its_tags_and_a_caption_each(world):
     manifest, model, encoded = world
     bare = manifest.with_records([replace(r, tags={}) for r in manifest.split("hard")])
     with pytest.raises(DataError, match="lacks the tags 'family' and 'edit'"):
         evaluate_hard(model, bare, encoded["hard"])
+    first, *others = manifest.split("hard")
+    silent = manifest.with_records([replace(first, captions=(), key_words=None), *others])
+    with pytest.raises(DataError, match=r"of 'hard' has no caption: each clip"):
+        evaluate_hard(model, silent, encoded["hard"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tvrkit.cli import output
-from tvrkit.cli.evaluation import Comparison, Measured, Row
+from tvrkit.cli.evaluation import Comparison, Measured, Row, letter_of
 
 if TYPE_CHECKING:
     from tvrkit.evaluate import Evaluation, HardGallery
@@ -112,7 +112,8 @@ def _what(first: Evaluation) -> str:
     coverage = first.coverage
     counts = coverage.words().removesuffix(f" of {coverage.protocol}")
     protocol = f"protocol {first.protocol}" if first.protocol else "no protocol"
-    return f"{first.dataset}, {first.split}, {protocol}: {counts}{'' if coverage.complete else ': INCOMPLETE'}"
+    whole = coverage.complete and not first.missing
+    return f"{first.dataset}, {first.split}, {protocol}: {counts}{'' if whole else ': INCOMPLETE'}"
 
 
 def _names(measured: Sequence[Measured]) -> tuple[dict[str, str], list[str]]:
@@ -125,7 +126,7 @@ def _names(measured: Sequence[Measured]) -> tuple[dict[str, str], list[str]]:
         return dict(zip(rows, rows, strict=True)), legend
     if all(len(name) <= NAME_WIDTH for name in rows):
         return dict(zip(rows, rows, strict=True)), []
-    letters = [chr(ord("A") + place) for place in range(len(rows))]
+    letters = [letter_of(place) for place in range(len(rows))]
     return dict(zip(rows, letters, strict=True)), [f"  {a}  {name}" for a, name in zip(letters, rows, strict=True)]
 
 

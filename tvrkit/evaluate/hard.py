@@ -60,7 +60,7 @@ def evaluate_hard(
         split: name of the gallery.
 
     Raises:
-        DataError: a clip cannot be read, or the tags are not there.
+        DataError: a clip cannot be read, or lacks its tags or a caption.
     """
     everything = manifest.split(split)
     for error in encoded.failures.values():
@@ -69,6 +69,8 @@ def evaluate_hard(
     for row, record in enumerate(everything):
         if not {"family", "edit"} <= set(record.tags):
             raise DataError(f"record {record.video_id!r} of {split!r} lacks the tags 'family' and 'edit'.")
+        if not record.captions:
+            raise DataError(f"record {record.video_id!r} of {split!r} has no caption: each clip of a family needs one.")
         families[record.tags["family"]].append(row)
     # One caption a clip: the first; the gallery's captions differ in one word by design.
     firsts = [replace(r, captions=r.captions[:1], key_words=r.key_words and r.key_words[:1]) for r in everything]

@@ -115,6 +115,11 @@ def _measured(metrics: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any
                 f"Of {plain(evaluation['dataset'])}, {len(evaluation['missing'])} unreadable videos were left out:"
                 " these numbers are not comparable with others'."
             )
+        elif isinstance(coverage := evaluation.get("coverage"), Mapping) and coverage.get("complete") is False:
+            yield (
+                f"INCOMPLETE: {plain(evaluation['dataset'])} {plain(evaluation['split'])} was not the whole set of its"
+                " protocol, so these numbers are not comparable with others'."
+            )
     yield from _hard(evaluations)
 
 
