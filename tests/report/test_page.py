@@ -13,7 +13,14 @@ from pages import decode
 from reports import OWNER, SCORES, cards, evaluation, records, report
 
 from tvrkit.errors import DataError
-from tvrkit.evaluate import HardGallery, compare_evaluations, evaluate_scores, with_dual_softmax
+from tvrkit.evaluate import (
+    HardGallery,
+    QueryBank,
+    compare_evaluations,
+    evaluate_scores,
+    with_dual_softmax,
+    with_query_bank,
+)
 from tvrkit.manifest import Manifest, Record
 
 
@@ -34,9 +41,9 @@ def test_the_tables_hold_the_numbers(tmp_path: Path) -> None:
 
 def test_the_head_says_what_was_measured(tmp_path: Path) -> None:
     notes = ["step 20, chosen on the split val"]
-    page = report(tmp_path / "out.html", ("runs/x", evaluation()), notes=notes, command="tvrkit eval runs/x")
+    page = report(tmp_path / "out.html", ("runs/x", evaluation()), notes=notes)
     told = "".join(page.inside("header"))
-    for words in ("mine, split test", "4 videos and 4 captions", "runs/x", "tvrkit eval runs/x", *notes):
+    for words in ("mine, split test", "4 videos and 4 captions", "runs/x", *notes):
         assert words in told
     assert "INCOMPLETE" not in page.text
     assert re.search(r"20\d\d-\d\d-\d\d \d\d:\d\d", told)
@@ -72,6 +79,12 @@ def test_the_worst_queries_with_what_was_chosen(tmp_path: Path, videos: Path) ->
         " caption chosen instead, and its video id0 a dog that runs over the grass to its ball score 0.8000"
     )
     assert len(cards(page)) == 5  # a dog, and video 0, are right
+
+
+def test_of_equal_scores_another_is_chosen_instead(tmp_path: Path) -> None:
+    page = report(tmp_path / "out.html", ("model", evaluation(np.ones_like(SCORES))))
+    found = [re.findall(r" id\d ", card) for card in cards(page)]
+    assert len(found) == 7 and all(len(set(two)) == 2 for two in found)
 
 
 def test_pictures_are_of_the_middle_and_stand_once_in_the_page(tmp_path: Path, videos: Path) -> None:
@@ -180,6 +193,8 @@ def test_a_normalised_row_says_so_and_does_not_give_the_worst_queries(tmp_path: 
     assert cards(page)[0].startswith("rain place 4 of 4")
     only = report(tmp_path / "out.html", ("model", with_dual_softmax(plain)))
     assert not only.all("section", id="questions")
+    bank = with_query_bank(plain, QueryBank(plain.similarity, plain.similarity.T))
+    assert "seen all queries" not in report(tmp_path / "out.html", ("model", bank)).text
 
 
 def test_models_on_different_sets_share_tables_and_curves_only(tmp_path: Path) -> None:

@@ -71,7 +71,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         comparisons={f"A is {NASTY}, B is {LONG}": compare_evaluations(*rows)},
         hard=[(LONG, HardGallery(1, 3, 50.0, 50.0, {LONG: (50.0, 2)}))],
         notes=[LONG],
-        command=f"tvrkit eval {LONG}",
         workers=0,
     )
     return folder / "out.html"

@@ -6,7 +6,7 @@ scores (`evaluate_scores`); both are ranked by the same code.
 
 from __future__ import annotations
 
-from tvrkit.evaluate.evaluation import Evaluation, compare_evaluations, evaluate_scores
+from tvrkit.evaluate.evaluation import Evaluation, compare_evaluations, evaluate_scores, same_questions
 from tvrkit.evaluate.hard import BASE, HARD_SPLIT, HardGallery, evaluate_hard
 from tvrkit.evaluate.normalised import QueryBank, query_bank, with_dual_softmax, with_query_bank
 from tvrkit.evaluate.scoring import similarity_matrix
@@ -26,6 +26,7 @@ __all__ = [
     "evaluate_scores",
     "query_bank",
     "require_whole",
+    "same_questions",
     "similarity_matrix",
     "with_dual_softmax",
     "with_query_bank",

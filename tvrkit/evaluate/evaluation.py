@@ -169,7 +169,7 @@ def compare_evaluations(a: Evaluation, b: Evaluation) -> dict[str, dict[str, Dif
             f"two models can be compared on one test set only: one has {_size(a)}, the other {_size(b)}; leave out the"
             " same videos, or none."
         )
-    if not torch.equal(a.video_of_text.cpu(), b.video_of_text.cpu()) or _contents(a, b) != _contents(b, a):
+    if not same_questions(a, b):
         raise DataError(
             f"two models can be compared on one test set only, and those of {a.dataset}/{a.split} and"
             f" {b.dataset}/{b.split} are of one size but differ in their videos, captions or order."
@@ -180,11 +180,16 @@ def compare_evaluations(a: Evaluation, b: Evaluation) -> dict[str, dict[str, Dif
     }
 
 
+def same_questions(a: Evaluation, b: Evaluation) -> bool:
+    """Whether both asked the same captions of the same videos, as far as that is known."""
+    contents = [[(record.video_id, record.captions) for record in one.records] for one in (a, b)]
+    return (
+        a.similarity.shape == b.similarity.shape
+        and torch.equal(a.video_of_text.cpu(), b.video_of_text.cpu())
+        and (not all(contents) or contents[0] == contents[1])
+    )
+
+
 def _size(evaluation: Evaluation) -> str:
     texts, videos = evaluation.similarity.shape
     return f"{texts} captions and {videos} videos ({evaluation.dataset}/{evaluation.split})"
-
-
-def _contents(one: Evaluation, other: Evaluation) -> list[tuple[str, tuple[str, ...]]]:
-    """What one's rows and columns are, where both know it."""
-    return [(record.video_id, record.captions) for record in one.records] if other.records else []

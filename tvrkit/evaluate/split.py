@@ -104,7 +104,7 @@ def evaluate_encoded(
         split: name of one of its splits.
         encoded: of `encode_split`.
         allow_missing: as in `evaluate`.
-        chunk: captions and videos compared at a time; it changes speed and memory, not the result.
+        chunk: videos compared at a time; it changes speed and memory, not the result.
 
     Raises:
         DataError: a video could not be read or the split is not whole, and that is not allowed; or a score is no

@@ -28,7 +28,6 @@ def write_report(
     comparisons: Mapping[str, Mapping[str, Mapping[str, Difference]]] | None = None,
     hard: Sequence[tuple[str, HardGallery]] = (),
     notes: Sequence[str] = (),
-    command: str | None = None,
     workers: int = 2,
     reader: str = "auto",
     timeout_seconds: float = 60.0,
@@ -45,7 +44,6 @@ def write_report(
         comparisons: names of a first and a second model -> `t2v` and `v2t` -> metric -> difference.
         hard: name and hard gallery.
         notes: shown at the top, such as which split chose the checkpoint.
-        command: the one that made the page, if it is to be shown.
         workers: processes that read the pictures.
         reader: `auto`, `av` or `decord`.
         timeout_seconds: limit for one picture; a video that gives none gets a box with the reason.
@@ -77,7 +75,7 @@ def write_report(
     page = template.substitute(
         title=plain(title),
         version=plain(tvrkit.__version__),
-        head=sections.head(rows, notes, command),
+        head=sections.head(rows, notes),
         links=join([tag("li", tag("a", heading, href=f"#{key}")) for key, heading, _ in parts]),
         pictures=symbols(pictures),
         sections=join([tag("section", tag("h2", heading), body, id=key) for key, heading, body in parts]),

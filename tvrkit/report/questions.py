@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from tvrkit.evaluate import Evaluation
 from tvrkit.metrics import Ranks
@@ -58,8 +57,9 @@ def worst_captions(evaluation: Evaluation, names: Names, number: int) -> list[Qu
     """Captions, with the right video and the one chosen in its place."""
     questions = []
     for text in worst(evaluation.t2v_ranks, number):
-        scores = evaluation.similarity[text]
-        right, chosen = int(names.video_of_text[text]), int(scores.argmax())
+        scores = evaluation.similarity[text].cpu().numpy()
+        right = int(names.video_of_text[text])
+        chosen = _best_but(np.arange(len(scores)) == right, scores)
         sides = (
             Side("right video", right, None, (("score", float(scores[right])),)),
             Side("chosen instead", chosen, names.first_caption(chosen), (("score", float(scores[chosen])),)),
@@ -74,8 +74,8 @@ def worst_videos(evaluation: Evaluation, names: Names, number: int) -> list[Ques
     for query in worst(evaluation.v2t_ranks, number):
         video = int(names.asking_videos[query])
         scores = evaluation.similarity[:, video].cpu().numpy()
-        own = np.flatnonzero(names.video_of_text == video)
-        best, chosen = int(own[scores[own].argmax()]), int(scores.argmax())
+        own = names.video_of_text == video
+        best, chosen = _best_but(~own, scores), _best_but(own, scores)
         sides = (
             Side("asking video, its best own caption", video, names.caption(best), (("score", float(scores[best])),)),
             Side(
@@ -96,16 +96,6 @@ def differing_captions(both: dict[str, Evaluation], names: Names, number: int) -
     return [_compared(both, names, text) for text in better], [_compared(both, names, text) for text in worse]
 
 
-def same_questions(a: Evaluation, b: Evaluation) -> bool:
-    """Whether both asked the same captions of the same videos, as far as that is known."""
-    contents = [[(record.video_id, record.captions) for record in one.records] for one in (a, b)]
-    return (
-        a.similarity.shape == b.similarity.shape
-        and torch.equal(a.video_of_text.cpu(), b.video_of_text.cpu())
-        and (not all(contents) or contents[0] == contents[1])
-    )
-
-
 def _compared(both: dict[str, Evaluation], names: Names, text: int) -> Question:
     right = int(names.video_of_text[text])
     chosen: dict[int, list[str]] = {right: []}
@@ -119,6 +109,11 @@ def _compared(both: dict[str, Evaluation], names: Names, text: int) -> Question:
         sides.append(Side(", ".join(label), video, None if video == right else names.first_caption(video), scores))
     places = tuple(f"{name}: {_place(evaluation.t2v_ranks, text)}" for name, evaluation in both.items())
     return Question(names.caption(text), places, tuple(sides))
+
+
+def _best_but(passed_over: np.ndarray, scores: np.ndarray) -> int:
+    """The highest score of the others: where scores tie, the first of all could be the right one itself."""
+    return int(np.where(passed_over, -np.inf, scores).argmax())
 
 
 def _place(ranks: Ranks, query: int) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import tvrkit
-from tvrkit.evaluate import Evaluation, HardGallery
+from tvrkit.evaluate import Evaluation, HardGallery, same_questions
 from tvrkit.metrics import Difference, Ranks
 from tvrkit.protocols import PROTOCOLS
 from tvrkit.report import charts, groups, questions, tables
@@ -35,7 +35,7 @@ class QuestionList:
     questions: Sequence[Question]
 
 
-def head(rows: Rows, notes: Sequence[str], command: str | None) -> Html:
+def head(rows: Rows, notes: Sequence[str]) -> Html:
     """What was measured, by whom and when; where it is not the protocol's own set, that first."""
     first = rows[0][1]
     parts = _incomplete(rows)
@@ -46,8 +46,6 @@ def head(rows: Rows, notes: Sequence[str], command: str | None) -> Html:
     facts.append(("Models" if len(rows) > 1 else "Model", join([tables.row_name(*row) for row in rows], "<br>")))
     facts.append(("Made", tag("time", now.strftime("%Y-%m-%d %H:%M %Z"), datetime=now.isoformat(timespec="seconds"))))
     facts.append(("With", f"tvrkit {tvrkit.__version__}"))
-    if command:
-        facts.append(("Command", tag("code", command)))
     facts += [("Note", note) for note in notes]
     parts.append(
         tag("dl", join([tag("div", tag("dt", term), tag("dd", fact)) for term, fact in facts]), class_="facts")
@@ -108,7 +106,7 @@ def looked_at(rows: Rows, names: Names) -> list[QuestionList]:
 
     Rows of normalised scores are passed over: an evaluation keeps the model's own scores only.
     """
-    plain = [row for row in rows if row[1].normalisation is None and questions.same_questions(rows[0][1], row[1])]
+    plain = [row for row in rows if row[1].normalisation is None and same_questions(rows[0][1], row[1])]
     if not plain:
         return []
     (name, first), *others = plain
@@ -149,7 +147,7 @@ def question_lists(lists: Sequence[QuestionList], names: Names, pictures: Mappin
 def group_tables(rows: Rows, names: Names) -> Html:
     """Text to video by category, source, length and duration, as far as the records tell."""
     first = rows[0][1]
-    same = [row for row in rows[1:] if questions.same_questions(first, row[1])][:_BESIDE]
+    same = [row for row in rows[1:] if same_questions(first, row[1])][:_BESIDE]
     ranks = [(tables.label(*row), row[1].t2v_ranks) for row in (rows[0], *same)]
     tagged = [groups.by_tag(key, names) for key in ("category", "source")]
     measured = [groups.by_caption_length(names), groups.by_duration(names)]

@@ -73,7 +73,7 @@ def changed_words(rows: Sequence[tuple[str, Evaluation]]) -> list[str]:
                 f"{evaluation.changed[d]:,} of {getattr(evaluation, d).num_queries:,} in {d}" for d in ("t2v", "v2t")
             ]
             line += f"; it changed the rank of {' and '.join(parts)}"
-        lines.append(line + ". Such a row has seen all queries together: compare it only with rows made likewise.")
+        lines.append(line + ". Such a row has seen more than its own query: compare it only with rows made likewise.")
     return lines
 
 
