@@ -129,6 +129,14 @@ def test_wrong_groups_are_one_sentence(write, name, content, texts, videos, word
         read_groups(write(name, content), texts, videos)
 
 
+def test_ids_that_are_numbers(write):
+    for name, text in (("ids.csv", "video_id\n1\n0\n007\n"), ("ids.txt", "1\n0\n007\n")):
+        path = write(name, text)
+        assert read_groups(path, 3, 3, video_ids=["1", "0", "007"]).tolist() == [0, 1, 2]
+        assert read_groups(path, 3, 8).tolist() == [1, 0, 7]  # nothing says that they are ids
+        assert read_groups(path, 3, 8, video_ids=list("abcdefgh")).tolist() == [1, 0, 7]
+
+
 def test_ids_that_are_no_columns(write):
     path = write("a.txt", "x\ny\n")
     with pytest.raises(DataError, match="names the video 'y', which is not among the columns"):

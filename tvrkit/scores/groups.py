@@ -30,7 +30,8 @@ def read_groups(
             JSON (a list, or what `--save-similarity` writes), CSV with a column `video_id`, or text with one a line.
         texts: T.
         videos: V.
-        video_ids: of the columns. Without them, ids belong to columns in the order in which they first appear.
+        video_ids: of the columns; a text file or CSV of these alone names videos, also where they are numbers. Without
+            them, ids belong to columns in the order in which they first appear.
 
     Returns:
         (T,) int64.
@@ -40,7 +41,7 @@ def read_groups(
     """
     if isinstance(source, int) or (isinstance(source, str) and source.strip().isdecimal()):
         return _evenly(int(source), texts, videos)
-    values, ids = _values(source)
+    values, ids = _values(source, video_ids)
     if len(values) != texts:
         raise DataError(_wrong_length(source, len(values), texts, videos))
     if np.asarray(values).dtype.kind == "U":
@@ -67,7 +68,7 @@ def _evenly(each: int, texts: int, videos: int) -> np.ndarray:
     raise DataError(f"--groups {each}: {each} captions for each of {videos:,} videos are not the {texts:,} there are.")
 
 
-def _values(source: str | Path) -> tuple[Any, Sequence[str] | None]:
+def _values(source: str | Path, video_ids: Sequence[str] | None) -> tuple[Any, Sequence[str] | None]:
     """The value of each caption, and the ids of the columns where the file has them."""
     path, _ = split_source(source)
     if path.suffix in _ARRAYS:
@@ -81,7 +82,7 @@ def _values(source: str | Path) -> tuple[Any, Sequence[str] | None]:
         raise DataError(f"{path} is not UTF-8 text.") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
-    return _from_json(path, text) if path.suffix == ".json" else (_from_lines(path, text), None)
+    return _from_json(path, text) if path.suffix == ".json" else (_from_lines(path, text, video_ids), None)
 
 
 def _from_json(path: Path, text: str) -> tuple[list[Any], Sequence[str] | None]:
@@ -102,7 +103,7 @@ def _from_json(path: Path, text: str) -> tuple[list[Any], Sequence[str] | None]:
     return tree, None
 
 
-def _from_lines(path: Path, text: str) -> list[Any]:
+def _from_lines(path: Path, text: str, video_ids: Sequence[str] | None) -> list[Any]:
     try:
         rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row] if path.suffix == ".csv" else []
     except csv.Error as error:
@@ -118,6 +119,8 @@ def _from_lines(path: Path, text: str) -> list[Any]:
         if short is not None:
             raise DataError(f"{path}: row {short + 1} of its captions has no {head[column or 0]}.")
         lines = [row[column or 0].strip() for row in body]
+    if video_ids is not None and set(lines) <= set(video_ids):
+        return lines  # ids may be numbers
     try:
         return [int(line) for line in lines]
     except ValueError:
