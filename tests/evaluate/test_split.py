@@ -10,7 +10,7 @@ import torch
 from tvrkit.core import build_model
 from tvrkit.encode import encode_texts
 from tvrkit.errors import DataError
-from tvrkit.evaluate import evaluate, evaluate_encoded, require_whole, similarity_matrix, zero_shot_config
+from tvrkit.evaluate import baseline_config, evaluate, evaluate_encoded, require_whole, similarity_matrix
 from tvrkit.manifest import Record
 
 
@@ -81,7 +81,7 @@ def test_a_score_that_is_no_number_is_an_error(world):
 
 def test_the_zero_shot_baseline_is_the_mean_of_the_frames_and_the_sentence(world):
     manifest, model, encoded = world
-    base = build_model(zero_shot_config(model.config))
+    base = build_model(baseline_config(model.config))
     base.load_state_dict({k: v for k, v in model.state_dict().items() if k.startswith("backbone.")})
     text = encode_texts(base, ["a red square"])
     scores = similarity_matrix(base, text, encoded["test"].frame_features, encoded["test"].frame_mask)

@@ -214,9 +214,9 @@ def _encode(name: str, model: RetrievalModel, manifest: Manifest, split: str, ch
 def _zero_shot(model: RetrievalModel, device: str, wanted: bool | None) -> RetrievalModel | None:
     """The backbone as it was pretrained; None, with a line that says why, where that is not to be had."""
     from tvrkit.core import build_model
-    from tvrkit.evaluate import zero_shot_config
+    from tvrkit.evaluate import baseline_config
 
-    config = zero_shot_config(model.config)
+    config = baseline_config(model.config)
     if config.pretrained is None:
         reason = "its backbone began from random weights"
     else:

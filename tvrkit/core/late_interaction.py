@@ -39,7 +39,7 @@ def late_interaction(
     """Similarity of T texts with V videos (paper section 3, token-wise interaction and visual attention).
 
     Args:
-        words: (T, W, D) word features, any float type; products and sums are in float32.
+        words: (T, W, D) word features, any float type; products and sums are in float32, or float64 for that.
         word_mask: (T, W) bool. A masked word never wins a maximum.
         word_pool: (T, W) weights a of the words; counted as 0 where masked.
         frames: (V, F, D) frame features.

@@ -10,7 +10,7 @@ from tvrkit.evaluate.evaluation import Evaluation, compare_evaluations, evaluate
 from tvrkit.evaluate.hard import BASE, HARD_SPLIT, HardGallery, evaluate_hard
 from tvrkit.evaluate.normalised import QueryBank, query_bank, with_dual_softmax, with_query_bank
 from tvrkit.evaluate.scoring import similarity_matrix
-from tvrkit.evaluate.split import encode_split, evaluate, evaluate_encoded, require_whole, zero_shot_config
+from tvrkit.evaluate.split import baseline_config, encode_split, evaluate, evaluate_encoded, require_whole
 
 __all__ = [
     "BASE",
@@ -18,6 +18,7 @@ __all__ = [
     "Evaluation",
     "HardGallery",
     "QueryBank",
+    "baseline_config",
     "compare_evaluations",
     "encode_split",
     "evaluate",
@@ -30,5 +31,4 @@ __all__ = [
     "similarity_matrix",
     "with_dual_softmax",
     "with_query_bank",
-    "zero_shot_config",
 ]

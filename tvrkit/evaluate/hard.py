@@ -64,7 +64,7 @@ def evaluate_hard(
     """
     everything = manifest.split(split)
     for error in encoded.failures.values():
-        raise DataError(f"a clip of the hard gallery cannot be read: {error}.")
+        raise DataError(f"a clip of the hard gallery cannot be read: {error}; prepare the data set again.")
     families: dict[str, list[int]] = defaultdict(list)
     for row, record in enumerate(everything):
         if not {"family", "edit"} <= set(record.tags):

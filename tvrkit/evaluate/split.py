@@ -145,7 +145,7 @@ def require_whole(manifest: Manifest, split: str) -> None:
     require_complete(manifest.name, coverage_of(manifest.protocol, split, len(records), captions))
 
 
-def zero_shot_config(config: ModelConfig) -> ModelConfig:
+def baseline_config(config: ModelConfig) -> ModelConfig:
     """The baseline of the same backbone as it was pretrained: mean of the frames, cosine with the sentence."""
     return replace(
         config, temporal="mean", interaction="dot_product", text_side="sentence", key_words=False, nearest_frame=False
