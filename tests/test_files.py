@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tvrkit.files import atomic_path, write_json, write_text
+from tvrkit.files import absolute, atomic_path, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -55,3 +55,14 @@ def test_a_reader_never_sees_half_a_file_of_a_killed_writer(tmp_path):
         assert len(content) == 1_000_000
         assert len(set(content)) == 1
     assert os.path.exists(target)
+
+
+def test_an_absolute_path_has_no_dots_unless_they_lead_elsewhere(tmp_path, monkeypatch):
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c/link").symlink_to(tmp_path / "a/b")
+    monkeypatch.chdir(tmp_path / "c")
+    assert absolute("../a/./b/..") == tmp_path / "a"
+    assert absolute("link") == tmp_path / "c/link"
+    assert str(absolute("link/..")) == f"{tmp_path}/c/link/.."  # a, not c
+    assert str(absolute("../none")) == f"{tmp_path}/c/../none"

@@ -108,6 +108,15 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def absolute(path: str | Path) -> Path:
+    """An absolute path, without `..` unless that leads elsewhere, as it does behind a link to a folder."""
+    path, plain = Path(path).absolute(), Path(os.path.abspath(path))
+    try:
+        return plain if plain == path or plain.samefile(path) else path
+    except OSError:
+        return path
+
+
 def whole_folder(path: str | Path) -> Path:
     """Where the folder lies that `atomic_folder` last wrote to `path`: beside it, after a crash at the worst moment."""
     path = Path(path)

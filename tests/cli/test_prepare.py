@@ -164,6 +164,7 @@ def test_names_that_are_no_folder(run_cli, name):
 
 def test_mistakes_are_sentences(run_cli, tmp_path):
     (tmp_path / "clips").mkdir()
+    (tmp_path / "list.txt").write_text("a_0_5")
     wrong = {
         ("folder", "none"): "there is no folder none",
         ("folder", "clips"): "no video in",
@@ -174,9 +175,36 @@ def test_mistakes_are_sentences(run_cli, tmp_path):
         ("downloads", "--check"): "No such command 'downloads'",
         ("msrvtt", "--split", "8k"): "'9k', '7k', 'full'",
         ("msvd", "--from", "none"): "there is no folder or archive none",
+        ("msvd", "--from", "list.txt"): "list.txt is neither a folder nor a zip or tar",
         ("msvd", "--annotations", "none"): "there is no folder none",
         ("msvd", "--val-fraction", "0.1"): "--val-fraction: msvd has a val split of its own",
     }
     for arguments, words in wrong.items():
         done = run_cli("prepare", *arguments)
         assert done.code in (1, 2) and words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_folders_that_are_named_from_another_place(run_cli, tmp_path):
+    """`..` in a folder's name: paths of the caption file still lie inside it, and the manifest has plain paths."""
+    (tmp_path / "clips/sub").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    make_video(tmp_path / "clips/sub/a_0_5.avi", num_frames=10, fps=10, codec="mpeg4")
+    (tmp_path / "captions.csv").write_text("path,caption\nsub/a_0_5.avi,a dog\n")
+    done = run_cli("prepare", "folder", "other/../clips", "--captions", "other/../captions.csv", "--workers", "0")
+    assert done.code == 0, done.stderr
+    manifest = read_manifest(tmp_path / "data/clips/manifest.jsonl")
+    assert [str(manifest.file_of(record)) for record in manifest.records] == [str(tmp_path / "clips/sub/a_0_5.avi")]
+
+    lists(tmp_path / "lists")
+    (tmp_path / "clips/b_1_9.avi").symlink_to(tmp_path / "nowhere.avi")
+    given = ("--from", "other/../clips", "--annotations", "other/../lists", "--mirror", "other/../other")
+    done = run_cli("prepare", "msvd", *given, "--workers", "0")
+    assert done.code == 0, done.stderr
+    assert "Checking clips 2/2" in done.stderr and "2 videos looked into" in done.stderr
+    command = f"--from {tmp_path}/clips --annotations {tmp_path}/lists --mirror {tmp_path}/other"
+    written = (tmp_path / "data/msvd/report.json").read_text()
+    assert command in written and ".." not in written
+    check = run_cli("prepare", "msvd", "--check", "--workers", "0")
+    rows = [line.split() for line in check.stdout.splitlines()]
+    assert ["split", "protocol", "prepared", "videos", "missing", "unreadable", "captions", "lost"] in rows
+    assert ["train", "1,200", "1", "1", "0", "0", "2", "0"] in rows

@@ -49,7 +49,7 @@ def check(
         sys.exit(0 if report.ok else 1)
     if report.splits:
         title = f"{report.manifest}, protocol {report.protocol}" if report.protocol else str(report.manifest)
-        show_coverage(report.splits, title=title)
+        show_coverage(report.splits, title=title, listed="prepared")
     for kind_of_fault, number in report.fault_counts().items():
         output.warn(f"{kind_of_fault}: {number:,}")
         for fault in [fault for fault in report.faults if fault.kind == kind_of_fault][:EXAMPLES]:

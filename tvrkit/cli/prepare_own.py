@@ -12,6 +12,7 @@ from tvrkit.cli.options import json_option, reader_option, timeout_option, worke
 from tvrkit.cli.prepare_check import check, check_option
 from tvrkit.cli.prepare_options import checked_name, compress_option, name_option, strict_option
 from tvrkit.cli.prepare_show import show
+from tvrkit.files import absolute
 from tvrkit.workspace import data_folder
 
 
@@ -103,7 +104,7 @@ def folder(
     from tvrkit.prepare.folder import FolderOptions, prepare_folder
     from tvrkit.prepare.report import many
 
-    name = checked_name(Path(clips.absolute()).name) if name is None else name
+    name = checked_name(absolute(clips).name) if name is None else name
     if check_it:
         check(name, reader=reader, workers=workers, timeout=timeout, as_json=as_json)
     options = FolderOptions(

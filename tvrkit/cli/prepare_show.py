@@ -34,8 +34,8 @@ def show(report: PrepareReport, as_json: bool) -> None:
         output.say(f"  {line}")
 
 
-def show_coverage(splits: Mapping[str, SplitCoverage], *, title: str) -> None:
-    """A table with a row for each split; 80 columns are enough for it."""
+def show_coverage(splits: Mapping[str, SplitCoverage], *, title: str, listed: str = "listed") -> None:
+    """A table with a row for each split; 80 columns are enough for it. `listed`: what is said of the first count."""
     columns = ["split", "videos", "missing", "unreadable", "captions", "lost"]
     rows: list[list[object]] = [
         [split, _n(c.videos), _n(c.missing), _n(c.unreadable), _n(c.captions), _n(c.lost)]
@@ -44,7 +44,7 @@ def show_coverage(splits: Mapping[str, SplitCoverage], *, title: str) -> None:
     counts = list(splits.values())
     if any(count.expected is not None for count in counts):
         # What the benchmark has stands beside what there is.
-        columns[1:1] = ["protocol", "listed"]
+        columns[1:1] = ["protocol", listed]
         for row, count in zip(rows, counts, strict=True):
             row[1:1] = [_n(count.expected), _n(count.listed)]
     else:

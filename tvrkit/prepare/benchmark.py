@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvrkit.errors import ConfigError, DataError
+from tvrkit.files import absolute
 from tvrkit.prepare.assemble import Origin, assemble, claim
 from tvrkit.prepare.benchmarks.item import Annotations, Item
 from tvrkit.prepare.clips import more
 from tvrkit.prepare.copies import COPIES, compress_videos, copy_of
+from tvrkit.prepare.downloads.remote import local_folder
 from tvrkit.prepare.examine import Reading, examine
 from tvrkit.prepare.locate import Locator
 from tvrkit.prepare.material import BenchmarkOptions, Material
@@ -112,14 +114,14 @@ def default_name(benchmark: Benchmark, split: str | None) -> str:
 
 
 def _origin(material: Material, folder: Path, name: str) -> Origin:
-    options, benchmark = material.options, material.benchmark
+    options, benchmark, mirror = material.options, material.benchmark, material.options.mirror
     chosen = material.split if material.split != next(iter(benchmark.splits)) else None
     given: dict[str, Any] = {
-        "from_": tuple(str(path.absolute()) for path in options.videos),
-        "annotations": tuple(str(path.absolute()) for path in options.annotations),
+        "from_": tuple(str(absolute(path)) for path in options.videos),
+        "annotations": tuple(str(absolute(path)) for path in options.annotations),
         "split": chosen,
         "name": name if name != default_name(benchmark, chosen) else None,
-        "mirror": options.mirror,
+        "mirror": str(absolute(mirror)) if mirror and local_folder(mirror) == Path(mirror) else mirror,
         "val_fraction": options.val_fraction or None,
         "compress": options.compress,
     }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tvrkit.files import absolute
 from tvrkit.prepare.captions import CaptionFile
 from tvrkit.prepare.entries import Entry
 from tvrkit.prepare.files import Finder
@@ -37,7 +38,7 @@ class Joined:
 
 def join(found: CaptionFile, clips: Path, videos: Sequence[Path], captions: Path | None) -> Joined:
     """Entries that mean the same span of the same file become one clip; what does not fit becomes a problem."""
-    beside = None if captions is None else Path(captions.absolute()).parent
+    beside = None if captions is None else absolute(captions).parent
     finder = Finder(clips, beside, videos)
     joined: dict[Span, Clip] = {}
     file_of_id: dict[str, Path] = {}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tvrkit.errors import ConfigError, DataError
+from tvrkit.files import absolute
 from tvrkit.frames.identity import find_videos
 from tvrkit.prepare.assemble import Origin, assemble, claim
 from tvrkit.prepare.captions import CSV_SUFFIXES, JSON_SUFFIXES, CaptionFile, read_captions, read_sidecars
@@ -76,7 +77,7 @@ def prepare_folder(
     options, watcher = options or FolderOptions(), watcher or Silent()
     if not clips.is_dir():
         raise DataError(f"there is no folder {clips}: give the folder that your clips lie in.")
-    clips, folder = Path(clips.absolute()), Path(folder.absolute())
+    clips, folder = absolute(clips), absolute(folder)
     origin = Origin(folder, name, KIND, _command(clips, name, options), PROTOCOL, PRESET, _settings(clips, options))
     try:
         claim(folder, kind=KIND)
@@ -106,7 +107,7 @@ def prepare_folder(
 def _settings(clips: Path, options: FolderOptions) -> dict[str, Any]:
     return {
         "clips": str(clips),
-        "captions": str(options.captions.absolute()) if options.captions else None,
+        "captions": str(absolute(options.captions)) if options.captions else None,
         "val_fraction": options.val_fraction,
         "test_fraction": options.test_fraction,
         "compress": options.compress,
@@ -117,7 +118,7 @@ def _command(clips: Path, name: str, options: FolderOptions) -> str:
     return command_line(
         "folder",
         str(clips),
-        captions=options.captions and options.captions.absolute(),
+        captions=options.captions and absolute(options.captions),
         name=name,
         val_fraction=options.val_fraction or None,
         test_fraction=options.test_fraction or None,

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tvrkit.files import absolute
 from tvrkit.frames.identity import VIDEO_SUFFIXES, find_videos
 
 
@@ -24,7 +25,7 @@ class Locator:
         seen: set[Path] = set()
         for folder in folders:
             # The shallowest first: a copy in a folder of leftovers is not what is meant.
-            for path in sorted(find_videos(folder), key=lambda path: (len(path.parts), path)):
+            for path in sorted(find_videos(absolute(folder)), key=lambda path: (len(path.parts), path)):
                 whole = path.absolute()
                 if whole not in seen and not (leave_out and whole.is_relative_to(leave_out)):
                     seen.add(whole)

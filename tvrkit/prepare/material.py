@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvrkit.errors import ConfigError, DataError
-from tvrkit.prepare.archives.joined import whole_name
+from tvrkit.prepare.archives.joined import is_archive, whole_name
 from tvrkit.prepare.archives.unpack import unpack
 from tvrkit.prepare.benchmarks.item import Annotations
 from tvrkit.prepare.benchmarks.sources import AnnotationFiles
@@ -56,6 +56,8 @@ class BenchmarkOptions:
         for path in self.videos:
             if not path.exists():
                 raise DataError(f"there is no folder or archive {path}: --from names what holds the videos.")
+            if not path.is_dir() and not is_archive(path.name):
+                raise DataError(f"{path} is neither a folder nor a zip or tar: --from names what holds the videos.")
         for path in self.annotations:
             if not path.is_dir():
                 raise DataError(f"there is no folder {path}: --annotations names the one that holds the lists.")

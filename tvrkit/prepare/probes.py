@@ -81,8 +81,10 @@ def probe_all(
         try:
             with (
                 DecodePool(workers, reader=reader, timeout_seconds=timeout_seconds) as pool,
-                watcher.progress("Checking clips", len(waiting)) as bar,
+                watcher.progress("Checking clips", new) as bar,
             ):
+                if failures:
+                    bar.advance(len(failures))
                 _look(waiting, pool, bar, memory, infos, failures)
         finally:
             memory.save()

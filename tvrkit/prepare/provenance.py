@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tvrkit.files import absolute
 from tvrkit.prepare.downloads.receipts import sha256_of
 
 
@@ -30,7 +31,7 @@ def files_used(paths: Iterable[Path]) -> list[dict[str, Any]]:
     Raises:
         OSError: one cannot be read.
     """
-    return [{"path": str(path.absolute()), "bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in paths]
+    return [{"path": str(absolute(path)), "bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in paths]
 
 
 def place_of(name: str) -> float:
