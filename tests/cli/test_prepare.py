@@ -177,6 +177,7 @@ def test_mistakes_are_sentences(run_cli, tmp_path):
         ("msvd", "--from", "none"): "there is no folder or archive none",
         ("msvd", "--from", "list.txt"): "list.txt is neither a folder nor a zip or tar",
         ("msvd", "--annotations", "none"): "there is no folder none",
+        ("msvd", "--mirror", "none"): "there is no folder none: --mirror names",
         ("msvd", "--val-fraction", "0.1"): "--val-fraction: msvd has a val split of its own",
     }
     for arguments, words in wrong.items():

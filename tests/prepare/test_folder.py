@@ -152,6 +152,16 @@ def test_sidecars(prepare, clips):
     assert report.notes == ("Left out because no caption mentions them: 1 of 3 videos (c.mp4).",)
 
 
+def test_a_video_that_is_gone_with_its_captions_is_said(prepare, clips):
+    for name in ("a", "c"):
+        (clips / f"{name}.txt").write_text("a caption", encoding="utf-8")
+    assert not [note for note in prepare()[0].notes if "any more" in note]
+    (clips / "c.mp4").unlink()
+    report, records = prepare()
+    assert list(records) == ["a"]
+    assert "Prepared before and not there any more: 1 video (c)." in report.notes
+
+
 def test_no_captions_at_all(prepare, clips):
     with pytest.raises(DataError, match='no captions for the 3 videos.*tvrkit query "a dog surfing" --videos'):
         prepare()

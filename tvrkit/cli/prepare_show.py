@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvrkit.cli import output
@@ -55,7 +56,9 @@ def show_coverage(splits: Mapping[str, SplitCoverage], *, title: str, listed: st
 
 
 def _title(report: PrepareReport) -> str:
-    return f"{report.manifest}, protocol {report.protocol}" if report.protocol else str(report.manifest)
+    place, here = report.manifest, Path.cwd()
+    place = place.relative_to(here) if place.is_relative_to(here) else place
+    return f"{place}, protocol {report.protocol}" if report.protocol else str(place)
 
 
 def _n(number: int | None) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 from tvrkit.errors import ConfigError, DataError
 from tvrkit.files import absolute
 from tvrkit.frames.identity import find_videos
+from tvrkit.manifest import MANIFEST_NAME, read_manifest
 from tvrkit.prepare.assemble import Origin, assemble, claim
 from tvrkit.prepare.captions import CSV_SUFFIXES, JSON_SUFFIXES, CaptionFile, read_captions, read_sidecars
 from tvrkit.prepare.clips import Clip, Joined, join, more, name_clips, plain_name
@@ -91,12 +92,13 @@ def prepare_folder(
                 found.problems.append(_problem(video, clip, clips))
         if options.compress:
             videos = compress_videos(videos, folder, reading=options.reading, watcher=watcher, notes=found.notes)
+        everything = [*videos, *_lost(joined, options)]
         return assemble(
-            [*videos, *_lost(joined, options)],
+            everything,
             origin,
             new=new,
             problems=found.problems,
-            notes=(*found.notes, *joined.notes, *_leaks(videos)),
+            notes=(*found.notes, *joined.notes, *_dropped(folder, everything), *_leaks(videos)),
             annotations=files_used([options.captions] if options.captions else []),
             strict=options.strict,
         )
@@ -190,6 +192,19 @@ def _drawn_split(name: str, options: FolderOptions) -> str:
     if place < options.test_fraction:
         return "test"
     return "val" if place < options.test_fraction + options.val_fraction else "train"
+
+
+def _dropped(folder: Path, videos: Sequence[Video]) -> list[str]:
+    """A sentence when the last preparation had videos that nothing speaks of now, as when their captions went too."""
+    try:
+        before = read_manifest(folder / MANIFEST_NAME).records
+    except DataError:
+        return []
+    now = {video.video_id for video in videos}
+    gone = [record.video_id for record in before if record.video_id not in now]
+    if not gone:
+        return []
+    return [f"Prepared before and not there any more: {many(len(gone), 'video')} ({', '.join(gone[:3])}{more(gone)})."]
 
 
 def _leaks(videos: Sequence[Video]) -> list[str]:

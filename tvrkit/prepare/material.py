@@ -14,7 +14,7 @@ from tvrkit.prepare.benchmarks.item import Annotations
 from tvrkit.prepare.benchmarks.sources import AnnotationFiles
 from tvrkit.prepare.downloads.assets import Asset, assets_of
 from tvrkit.prepare.downloads.download import download_all
-from tvrkit.prepare.downloads.remote import shown, sources_of
+from tvrkit.prepare.downloads.remote import local_folder, shown, sources_of
 from tvrkit.prepare.examine import Reading
 from tvrkit.prepare.given import first_parts, given_archives
 from tvrkit.prepare.provenance import command_line
@@ -53,6 +53,10 @@ class BenchmarkOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.val_fraction < 1:
             raise ConfigError(f"--val-fraction is a part of the training videos, 0 to 1, not {self.val_fraction:g}.")
+        if self.mirror and (local := local_folder(self.mirror)) is not None and not local.is_dir():
+            raise DataError(
+                f"there is no folder {local}: --mirror names an address or the folder that holds the files."
+            )
         for path in self.videos:
             if not path.exists():
                 raise DataError(f"there is no folder or archive {path}: --from names what holds the videos.")
@@ -100,7 +104,7 @@ class Material:
 
     def annotation_folders(self) -> list[Path]:
         """Where annotation files are looked for, the most wanted first."""
-        own = [path for path in (*self.options.annotations, *self.options.videos) if path.is_dir()]
+        own = [path for path in dict.fromkeys((*self.options.annotations, *self.options.videos)) if path.is_dir()]
         return [*own, *([self.downloads] if self.downloads.is_dir() else [])]
 
     def video_folders(self) -> list[Path]:
