@@ -126,6 +126,7 @@ def test_a_split_that_is_not_the_protocols(prepared):
     report = check(prepared)
     assert [(fault.kind, fault.where) for fault in report.faults] == [("incomplete split", "test")]
     assert "3 of 670 videos, 3 of 27,763 captions of msvd" in report.faults[0].reason
+    assert report.faults[0].mend.startswith("its annotation files list 3: get the whole ones")
 
 
 def test_no_data_set(tmp_path):

@@ -160,6 +160,8 @@ def _check_counts(
         captions = f", {count.captions:,} of {count.expected_captions:,} captions" if count.expected_captions else ""
         reason = f"{count.videos:,} of {many(count.expected, 'video')}{captions} of {protocol} can be used"
         mend = f"add the videos that {folder / VIDEOS_NAME} calls missing or unreadable, and run {command}"
+        if isinstance(listed, int) and listed < count.expected:
+            mend = f"its annotation files list {listed:,}: get the whole ones, and run {command}"
         yield Fault("incomplete split", split, reason, mend)
 
 
