@@ -134,7 +134,8 @@ def _known_key_words(path: Path) -> dict[str, Spans]:
     return {
         caption: spans
         for record in before.records
-        for caption, spans in zip(record.captions, record.key_words or (), strict=False)
+        if record.key_words is not None
+        for caption, spans in zip(record.captions, record.key_words, strict=True)
     }
 
 

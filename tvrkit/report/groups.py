@@ -50,16 +50,16 @@ def by_caption_length(names: Names) -> Groups | None:
     if not names.has_captions():
         return None
     words = [len(names.caption(row).split()) for row in range(len(names.video_of_text))]
-    lows = (1, *(edge + 1 for edge in _WORDS))
-    labels = [f"{low}–{high} words" for low, high in zip(lows, _WORDS, strict=False)]
+    lows = (1, *(edge + 1 for edge in _WORDS[:-1]))
+    labels = [f"{low}–{high} words" for low, high in zip(lows, _WORDS, strict=True)]
     labels.append(f"over {_WORDS[-1]} words")
     return _told_apart(Groups("By length of the caption", tuple(labels), np.searchsorted(_WORDS, words)))
 
 
 def by_duration(names: Names) -> Groups | None:
     """By the duration of what counts of the video."""
-    lows = (0, *_SECONDS)
-    labels = [f"{low}–{high} s" for low, high in zip(lows, _SECONDS, strict=False)]
+    lows = (0, *_SECONDS[:-1])
+    labels = [f"{low}–{high} s" for low, high in zip(lows, _SECONDS, strict=True)]
     labels.append(f"over {_SECONDS[-1]} s")
     seconds = [_duration(record) for record in names.records]
     place = [-1 if value is None else int(np.searchsorted(_SECONDS, value)) for value in seconds]
