@@ -34,7 +34,7 @@ def build_dataclass(cls: Any, tree: Any, prefix: str = "") -> Any:
 
 
 def coerce(value: Any, hint: Any, key: str) -> Any:
-    """`value` as the type `hint` (a plain type, a Literal, a union of them, or a tuple of numbers).
+    """`value` as the type `hint` (a plain type, a Literal, a union, a tuple, a dict).
 
     Raises:
         ConfigError: it is of another type; the message names `key` and what it takes.
@@ -44,7 +44,13 @@ def coerce(value: Any, hint: Any, key: str) -> Any:
         return _first_that_fits(value, options, hint, key)
     if origin is Literal:
         return _one_of(value, options, key)
-    if origin is tuple:
+    if origin is tuple and options[-1] is Ellipsis:
+        if isinstance(value, (list, tuple)):
+            return tuple(coerce(item, options[0], key) for item in value)
+    elif origin is dict:
+        if isinstance(value, Mapping):
+            return {coerce(k, options[0], key): coerce(v, options[1], f"{key}.{k}") for k, v in value.items()}
+    elif origin is tuple:
         if isinstance(value, (list, tuple)) and len(value) == len(options):
             return tuple(coerce(item, option, key) for item, option in zip(value, options, strict=True))
     elif hint is type(None):
@@ -99,7 +105,9 @@ def _words(hint: Any) -> str:
     if origin is Literal:
         return " or ".join(map(str, options))
     if origin is tuple:
-        return f"a list of {len(options)} numbers"
+        return f"a list of {_words(options[0])}s" if options[-1] is Ellipsis else f"a list of {len(options)} numbers"
+    if origin is dict:
+        return f"keys with {_words(options[1])} each"
     if options:
         return " or ".join(_words(option) for option in options)
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}[hint]

@@ -109,6 +109,8 @@ class DataConfig:
     """Processes that decode and preprocess."""
     timeout_seconds: float = 60.0
     """Time limit for one video."""
+    cache_frames: bool = False
+    """Keep decoded frames at training size on disk (lossless, 8 bits a colour), so that each video is decoded once."""
 
     def __post_init__(self) -> None:
         _at_least("data.workers", self.workers, 0)
@@ -137,17 +139,41 @@ class TrainConfig:
     """Part of the steps over which the rates rise linearly; a cosine to 0 follows."""
     clip_gradient: float = 1.0
     """Largest global gradient norm; 0 leaves gradients alone."""
+    layer_decay: float = 1.0
+    """Factor on the backbone's rate for each layer further from its output; 1 leaves all alike."""
+    rates: dict[str, float] = field(default_factory=dict)
+    """Peak rates of parameters whose names match a pattern, as `temporal.*: 1e-4`; the last that matches counts."""
     freeze: Literal["none", "vision", "text", "backbone"] = "none"
     """`vision`: frame features are computed once and cached; `backbone`: both towers."""
+    freeze_parameters: tuple[str, ...] = ()
+    """Patterns of parameter names that stand still beside that, as `backbone.clip.visual.conv1.*`."""
+    init_from: str | None = None
+    """A run, a checkpoint or an exported folder whose weights are taken over where they fit (warm start)."""
+    micro_batch: int | None = None
+    """Pairs that go through the towers at a time on each process, the loss being over the whole batch all the same."""
+    gradient_checkpointing: bool = False
+    """Compute the towers' activations twice instead of keeping them: less memory, about a third more time."""
+    compile: bool = False
+    """torch.compile for the towers' blocks."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """Several processes: each holds the whole model (ddp), or a part of the backbone and its optimiser state (fsdp)."""
+    ema: float = 0.0
+    """Decay of the moving average of the weights that is validated and kept as the best; 0 takes the weights."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 autocast where the device is good at it."""
     seed: int = 0
     eval_every_epochs: int = 1
     select_by: str = "t2v/R@1"
     """Validation metric that chooses the best checkpoint."""
+    patience: int | None = None
+    """Stop after this many validations in a row without a better one."""
     log_every: int = 10
     save_every_steps: int = 500
     """Steps between checkpoints to resume from, beside the one at each epoch's end."""
+    keep_last: int = 1
+    """How many of them are kept."""
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
+    """Where the numbers go beside log.jsonl."""
 
     def __post_init__(self) -> None:
         _at_least("train.epochs", self.epochs, 1)
@@ -155,8 +181,14 @@ class TrainConfig:
         _at_least("train.log_every", self.log_every, 1)
         _at_least("train.save_every_steps", self.save_every_steps, 1)
         _at_least("train.eval_every_epochs", self.eval_every_epochs, 1)
-        if self.max_steps is not None:
-            _at_least("train.max_steps", self.max_steps, 1)
+        for key in ("max_steps", "micro_batch", "patience"):
+            if getattr(self, key) is not None:
+                _at_least(f"train.{key}", getattr(self, key), 1)
+        _at_least("train.keep_last", self.keep_last, 1)
+        if not 0 < self.layer_decay <= 1:
+            raise ConfigError(f"train.layer_decay must be above 0 and at most 1, not {self.layer_decay}.")
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"train.ema is a decay, 0 to below 1, not {self.ema}.")
         if not 0 <= self.warmup < 1:
             raise ConfigError(f"train.warmup is a part of the steps, 0 to 1, not {self.warmup}.")
 
