@@ -5,6 +5,7 @@ NegNCE or InfoNCE on the similarities of all its pairs, plus the triplet partial
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from tvrkit.config import LossConfig
 from tvrkit.core.features import TextFeatures, VideoFeatures
 from tvrkit.core.model import RetrievalModel
 from tvrkit.core.partial import TripletPartial
+from tvrkit.distributed import SOLO, Team
 from tvrkit.losses import info_nce, neg_nce, triplet_partial_margin
 
 LARGEST_SCALE = 100.0
@@ -65,18 +67,32 @@ class Objective(nn.Module):
         video: VideoFeatures,
         video_ids: Tensor,
         step: int,
+        team: Team = SOLO,
+        counts: Sequence[int] | None = None,
     ) -> Loss:
-        """Loss of B matched pairs.
+        """Loss of B matched pairs, which may be spread over processes: each then computes the whole of it.
+
+        Token features of videos travel, those of texts do not: a process scores its own texts with all videos, and
+        the rows of similarities travel. What is held at once is a process's own rows and the (B, B) similarities.
 
         Args:
             model: for its interaction, and its logit scale where that is learned.
-            text: of B captions.
-            video: of B videos, row i belonging to caption i.
-            video_ids: (B,) int64; rows of equal id are never each other's negatives.
+            text: of this process's captions.
+            video: of its videos, row i belonging to caption i.
+            video_ids: (b,) int64; rows of equal id are never each other's negatives.
             step: optimiser step, for the partial orders' late start.
+            team: the processes; their batches one after the other are the batch.
+            counts: pairs of each process that count, B in all; a process's further rows are ballast, there because
+                no process may stand aside. None: all rows of the one process there is.
         """
+        counts = [len(text)] if counts is None else counts
+        own = slice(0, counts[team.rank])
         scale = self._scale(model)
-        similarity = model.similarity(text, video)
+        everyone = VideoFeatures(
+            team.rows(video.frame_features[own], counts), team.rows(video.frame_mask[own], counts)
+        )
+        similarity = team.rows(model.similarity(text, everyone)[own], counts)
+        video_ids = team.rows(video_ids[own], counts)
         if self.config.name == "neg_nce":
             contrast = neg_nce(
                 similarity,
@@ -94,12 +110,11 @@ class Objective(nn.Module):
             parts["logit_scale"] = scale.detach()
         if self.partial is not None and step >= self.config.partial_start_step:
             orders = self.partial(text, video)
-            for name, positive, negative, valid in zip(
-                ORDERS, orders.positive, orders.negative, orders.valid, strict=True
-            ):
-                order = triplet_partial_margin(positive, negative, valid, self.config.partial_margin)
-                parts[name] = order.detach()
-                total = total + self.config.partial_weight * order
+            found = (orders.positive, orders.negative, orders.valid)
+            for name, *order in zip(ORDERS, *(team.rows(x.T[own], counts).T for x in found), strict=True):
+                missing = triplet_partial_margin(*order, self.config.partial_margin)
+                parts[name] = missing.detach()
+                total = total + self.config.partial_weight * missing
         return Loss(total, parts)
 
     def _scale(self, model: RetrievalModel) -> float | Tensor:
