@@ -30,6 +30,38 @@ def test_overrides_go_on_top_of_a_preset_file(tmp_path):
     assert (config.train.lr, config.train.epochs, config.model.interaction) == (1e-3, 9, "token_wise")
 
 
+def test_a_preset_changes_a_few_keys_of_its_base(tmp_path):
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "mine.yaml").write_text("base: msrvtt-b32\ntrain: {epochs: 7, rates: {temporal.*: 1e-5}}\n")
+    (tmp_path / "deeper" / "again.yaml").write_text("base: ../mine.yaml\ntrain: {lr: 1e-3}\nmodel: {num_frames: 8}\n")
+    own = load_config(str(tmp_path / "deeper" / "again.yaml"), ["train.batch_size=9"])
+    base = load_config("msrvtt-b32")
+    changed = {"epochs": 7, "rates": {"temporal.*": 1e-5}, "lr": 1e-3, "batch_size": 9}
+    assert own.train == dataclasses.replace(base.train, **changed)
+    assert own.model == dataclasses.replace(base.model, num_frames=8)
+    assert (own.loss, own.data) == (base.loss, base.data)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base: msrvt-b32", "there is no preset 'msrvt-b32' (the base of"),
+        ("base: gone.yaml", "there is no preset 'gone.yaml'"),
+        ("base: mine.yaml", "is its own base"),
+        ("base: other.yaml", "is its own base"),
+        ("base: [tiny]", "base is the name of a preset"),
+        ("base: tiny\ntrian: {lr: 1}", "there is no setting trian: did you mean train?"),
+        ("base: tiny\ntrain: 3", "train must be a section of keys"),
+    ],
+)
+def test_a_wrong_base_is_one_sentence(tmp_path, text, message):
+    (tmp_path / "mine.yaml").write_text(text)
+    (tmp_path / "other.yaml").write_text("base: mine.yaml")
+    with pytest.raises(ConfigError) as error:
+        load_config(str(tmp_path / "mine.yaml"))
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
 def test_round_trip_through_yaml():
     config = load_config(None, ["loss.logit_scale=learned", "train.max_steps=3", "train.betas=[0.8, 0.9]"])
     assert config_from_dict(yaml.safe_load(config_to_yaml(config))) == config

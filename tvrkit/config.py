@@ -221,15 +221,12 @@ def preset_names() -> list[str]:
 def load_config(preset: str | None = None, overrides: Sequence[str] = ()) -> Config:
     """A preset (a name, or the path of a YAML file) with `section.key=value` overrides on top of the defaults.
 
+    A preset that says `base: NAME|FILE` takes that one's settings and changes some; a file is looked for beside it.
+
     Raises:
         ConfigError: an unknown preset or key (the nearest known one is named), a wrong type, a contradiction.
     """
-    tree: dict[str, Any] = {}
-    if preset is not None:
-        path = Path(preset) if preset.endswith((".yaml", ".yml")) else PRESETS / f"{preset}.yaml"
-        if not path.is_file():
-            raise ConfigError(f"there is no preset {preset!r}{nearest(preset, preset_names())}")
-        tree = _read_yaml(path)
+    tree = {} if preset is None else _preset_tree(preset, None, ())
     for override in overrides:
         key, equals, text = override.partition("=")
         section, dot, name = key.strip().partition(".")
@@ -266,6 +263,36 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return list(value) if isinstance(value, tuple) else value
+
+
+def _preset_tree(preset: str, beside: Path | None, heirs: tuple[Path, ...]) -> dict[str, Any]:
+    """The sections of a preset, on top of those of its base; `heirs` are the presets that led here."""
+    if preset.endswith((".yaml", ".yml")):
+        path = Path(preset) if beside is None else beside / preset
+    else:
+        path = PRESETS / f"{preset}.yaml"
+    if not path.is_file():
+        of = f" (the base of {heirs[-1]})" if heirs else ""
+        raise ConfigError(f"there is no preset {preset!r}{of}{nearest(preset, preset_names())}")
+    path = path.resolve()
+    if path in heirs:
+        raise ConfigError(f"{path} is its own base, by way of {heirs[-1]}: take one `base` out.")
+    tree = _read_yaml(path)
+    if "base" not in tree:
+        return tree
+    base = tree.pop("base")
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: base is the name of a preset or the path of a YAML file, not {base!r}.")
+    return _on_top(_preset_tree(base, path.parent, (*heirs, path)), tree)
+
+
+def _on_top(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The sections of `base` with single keys changed; a key's value is replaced whole."""
+    merged = dict(base)
+    for section, keys in changes.items():
+        both = isinstance(keys, dict) and isinstance(base.get(section), dict)
+        merged[section] = {**base[section], **keys} if both else keys
+    return merged
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
