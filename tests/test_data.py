@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from team import run_team
 from tiny import make_data
 from torchvision import transforms
 
@@ -12,6 +14,7 @@ from tvrkit.data import (
     Batch,
     Pair,
     Quarantine,
+    Unreadable,
     decoded_batches,
     frame_request,
     pad_frames,
@@ -19,9 +22,16 @@ from tvrkit.data import (
     pairs_of,
     with_key_words,
 )
+from tvrkit.distributed import Team
 from tvrkit.errors import DataError, VideoError
 from tvrkit.frames.pool import DecodePool
 from tvrkit.manifest import Manifest, Record, read_manifest
+
+_SMALL = transforms.Compose([transforms.Resize((8, 8)), transforms.ToTensor()])
+
+
+def _request(manifest, records, pair):
+    return frame_request(manifest, records[pair.video], 4)
 
 
 def record(video_id, captions=("a dog runs",), **more):
@@ -96,6 +106,59 @@ def test_too_many_unreadable_videos_are_an_error(tmp_path):
         quarantine.add(3, VideoError("3.mp4", "broken"))
 
 
+def test_what_one_process_notes_counts_once_all_have_merged_it(tmp_path):
+    records = [record(str(i)) for i in range(30)]
+    quarantine = Quarantine(tmp_path / "q.jsonl", records)
+    quarantine.note(4, VideoError("4.mp4", "no frame"))
+    quarantine.note(4, VideoError("4.mp4", "no frame"))  # another caption of it
+    assert 4 not in quarantine and not (tmp_path / "q.jsonl").exists()
+    news = quarantine.news()
+    assert [found.row for found in news] == [4, 4] and not quarantine.news()
+    told = quarantine.merge([*news, Unreadable(9, VideoError("9.mp4", "of another process"))])
+    assert [error.path for error in told] == ["4.mp4", "9.mp4"] and 4 in quarantine and 9 in quarantine
+    assert quarantine.merge(news) == []
+    assert len((tmp_path / "q.jsonl").read_text().splitlines()) == 2
+
+
+def _merged(team, folder):
+    """What each process of a team has after all of them failed at videos of their own."""
+    records = [record(str(i)) for i in range(40)]
+    quarantine = Quarantine(folder / "q.jsonl", records, team=team)
+    before = len(quarantine)
+    quarantine.note(10 + team.rank, VideoError(f"{10 + team.rank}.mp4", "broken"))
+    news = [found for part in team.objects(quarantine.news()) for found in part]
+    told = [error.path for error in quarantine.merge(news)]
+    return before, told, sorted(row for row in range(40) if row in quarantine)
+
+
+@pytest.mark.slow
+def test_a_team_has_one_quarantine(tmp_path):
+    (tmp_path / "q.jsonl").write_text('{"video_id": "3", "path": "3.mp4", "reason": "gone"}\n')
+    results = run_team(_merged, 2, tmp_path)
+    assert results == [(1, ["10.mp4", "11.mp4"], [3, 10, 11])] * 2
+    lines = (tmp_path / "q.jsonl").read_text().splitlines()
+    assert [json.loads(line)["video_id"] for line in lines] == ["3", "10", "11"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_parts_of_a_team_make_the_batch(tmp_path, size):
+    manifest = read_manifest(make_data(tmp_path, train=10, val=0, test=0, captions=1))
+    (tmp_path / "videos" / "train5.mp4").write_bytes(b"")
+    records = manifest.split("train")
+    order = [(Pair(7, 0), Pair(9, 0), Pair(5, 0), Pair(2, 0)), (Pair(9, 0), Pair(0, 0), Pair(3, 0))]
+    parts = []
+    for rank in range(size):
+        quarantine = Quarantine(tmp_path / "q.jsonl", records)
+        quarantine.add(9, VideoError("9.mp4", "broken before"))
+        with DecodePool(0, _SMALL) as pool:
+            request_of = partial(_request, manifest, records)
+            parts.append(list(decoded_batches(order, request_of, pool, quarantine, 4, Team(rank, size))))
+    whole = [[pair.video for part in parts if part[i] for pair in part[i].pairs] for i in range(2)]
+    assert whole == [[7, 2], [0, 3]]
+    lengths = [len(part[1]) if part[1] else 0 for part in parts]
+    assert sum(lengths) == 2 and max(lengths) == (2 if size == 1 else 1)
+
+
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_batches_come_in_order_without_the_unreadable(tmp_path, workers):
     manifest = read_manifest(make_data(tmp_path, train=12, val=0, test=0, captions=1))
@@ -103,19 +166,9 @@ def test_batches_come_in_order_without_the_unreadable(tmp_path, workers):
     records = manifest.split("train")
     quarantine = Quarantine(tmp_path / "q.jsonl", records)
     order = [(Pair(7, 0), Pair(5, 0), Pair(2, 0)), (Pair(5, 0),), (Pair(0, 0), Pair(11, 0))]
-    told: list[str] = []
-    small = transforms.Compose([transforms.Resize((8, 8)), transforms.ToTensor()])
-    with DecodePool(workers, small) as pool:
-        batches = list(
-            decoded_batches(
-                order,
-                lambda pair: frame_request(manifest, records[pair.video], 4),
-                pool,
-                quarantine,
-                4,
-                on_unreadable=lambda error: told.append(error.path),
-            )
-        )
+    with DecodePool(workers, _SMALL) as pool:
+        batches = list(decoded_batches(order, partial(_request, manifest, records), pool, quarantine, 4))
     assert [batch and [pair.video for pair in batch.pairs] for batch in batches] == [[7, 2], None, [0, 11]]
     assert batches[0].frames.shape == (2, 4, 3, 8, 8) and batches[0].frame_mask.all()
+    told = [error.path for error in quarantine.merge(quarantine.news())]
     assert told == [str(tmp_path / "videos" / "train5.mp4")] and 5 in quarantine

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tvrkit.distributed import SOLO, Team
 from tvrkit.errors import DataError, VideoError
 from tvrkit.frames.pool import DecodePool
 from tvrkit.frames.reader import FrameRequest
@@ -40,7 +42,8 @@ class Batch:
 
     Attributes:
         pairs: B pairs.
-        frames: (B, F, ...) float32, pixels (3, H, W) or features (D) of each frame; 0 where the mask is False.
+        frames: (B, F, ...), of each frame its pixels (3, H, W), uint8 or normalised float32, or its features (D)
+            float32; 0 where the mask is False.
         frame_mask: (B, F) bool, True = real; at least one a row.
     """
 
@@ -57,25 +60,33 @@ class Batch:
         return torch.tensor([pair.video for pair in self.pairs], dtype=torch.int64)
 
 
+@dataclass(frozen=True)
+class Unreadable:
+    """A video that could not be read.
+
+    Attributes:
+        row: its position in the split.
+        error: why.
+    """
+
+    row: int
+    error: VideoError
+
+
 class Quarantine:
     """Videos that could not be read: each named once, counted, and written to a file of JSON lines.
 
-    What the file holds already is taken over, unless the quarantine is to be `fresh`.
-
-    Raises:
-        DataError: from `add`, when more than `MAX_UNREADABLE` of all `total` videos are unreadable.
+    What one process finds (`note`) counts once all have heard of it (`news` of each, `merge` on all): so every
+    process leaves out the same videos. Rank 0 alone touches the file. What it holds already is taken over, unless
+    the quarantine is to be `fresh`. Building one is a collective of the team.
     """
 
-    def __init__(self, path: Path, records: Sequence[Record], *, fresh: bool = False) -> None:
-        self._path, self._records = path, records
-        self._row_of = {record.video_id: row for row, record in enumerate(records)}
-        self._rows: set[int] = set()
-        if fresh:
+    def __init__(self, path: Path, records: Sequence[Record], *, fresh: bool = False, team: Team = SOLO) -> None:
+        self._path, self._records, self._leads = path, records, team.leads
+        self._news: deque[Unreadable] = deque()
+        if fresh and team.leads:
             path.unlink(missing_ok=True)
-        elif path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines()
-            known = {str(json.loads(line)["video_id"]) for line in lines if line.endswith("}")}
-            self._rows = {self._row_of[video_id] for video_id in known if video_id in self._row_of}
+        self._rows: set[int] = team.from_leader(_rows_in(path, records) if team.leads else set())
 
     def __contains__(self, row: int) -> bool:
         return row in self._rows
@@ -83,15 +94,40 @@ class Quarantine:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def note(self, row: int, error: VideoError) -> None:
+        """Remember what this process alone knows; any thread may call it."""
+        self._news.append(Unreadable(row, error))
+
+    def news(self) -> list[Unreadable]:
+        """What was noted since this was last called."""
+        return [self._news.popleft() for _ in range(len(self._news))]
+
+    def merge(self, unreadable: Iterable[Unreadable]) -> list[VideoError]:
+        """Take in what the processes noted, the same list on each of them.
+
+        Returns:
+            The errors of the videos that were not in before, to be told to people.
+
+        Raises:
+            DataError: more than `MAX_UNREADABLE` of all videos of the split are unreadable now.
+        """
+        fresh = [found for found in unreadable if self.add(found.row, found.error)]
+        return [found.error for found in fresh]
+
     def add(self, row: int, error: VideoError) -> bool:
-        """Put the video of `row` in; False when it is there already."""
+        """Put in what every process knows; False when it is there already.
+
+        Raises:
+            DataError: as `merge`.
+        """
         if row in self._rows:
             return False
         self._rows.add(row)
-        line = {"video_id": self._records[row].video_id, "path": error.path, "reason": error.reason}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        if self._leads:
+            line = {"video_id": self._records[row].video_id, "path": error.path, "reason": error.reason}
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
         if len(self) > MAX_UNREADABLE * len(self._records):
             raise DataError(
                 f"{len(self)} of {len(self._records)} training videos cannot be read, which is more than"
@@ -99,6 +135,16 @@ class Quarantine:
                 " then prepare the data set again."
             )
         return True
+
+
+def _rows_in(path: Path, records: Sequence[Record]) -> set[int]:
+    """Positions of the videos that a quarantine's file names; a line that a kill broke off is passed over."""
+    if not path.is_file():
+        return set()
+    row_of = {record.video_id: row for row, record in enumerate(records)}
+    lines = path.read_text(encoding="utf-8").splitlines()
+    known = {str(json.loads(line)["video_id"]) for line in lines if line.endswith("}")}
+    return {row_of[video_id] for video_id in known if video_id in row_of}
 
 
 def pairs_of(records: Sequence[Record]) -> list[Pair]:
@@ -169,21 +215,22 @@ def decoded_batches(
     pool: DecodePool,
     quarantine: Quarantine,
     num_frames: int,
-    on_unreadable: Callable[[VideoError], None] = lambda error: None,
+    team: Team = SOLO,
 ) -> Iterator[Batch | None]:
-    """Batches of pixels in their order, read ahead by `pool`; None stands for a batch of which nothing could be read.
+    """This process's part of each batch, in their order, read ahead by `pool`; None where it has nothing of one.
 
-    A video that cannot be read goes into `quarantine`, is told to `on_unreadable` once, and leaves its batch; the
-    order of all others stays as it was.
+    What was in quarantine before leaves its batch on every process, and the rest is split. A video that cannot be
+    read is noted in `quarantine` and leaves its part; the order of all others stays as it was.
     """
-    kept = [tuple(pair for pair in batch if pair.video not in quarantine) for batch in batches]
-    answers = pool.imap(request_of(pair) for batch in kept for pair in batch)
-    for batch in kept:
+    readable = [tuple(pair for pair in batch if pair.video not in quarantine) for batch in batches]
+    parts = [batch[team.split(len(batch))] for batch in readable]
+    answers = pool.imap(request_of(pair) for part in parts for pair in part)
+    for part in parts:
         pairs, frames = [], []
-        for pair, decoded in zip(batch, itertools.islice(answers, len(batch)), strict=True):
+        for pair, decoded in zip(part, itertools.islice(answers, len(part)), strict=True):
             if decoded.frames is not None:
                 pairs.append(pair)
                 frames.append(decoded.frames)
-            elif decoded.error is not None and quarantine.add(pair.video, decoded.error):
-                on_unreadable(decoded.error)
+            elif decoded.error is not None:
+                quarantine.note(pair.video, decoded.error)
         yield Batch(tuple(pairs), *pad_frames(frames, num_frames)) if pairs else None

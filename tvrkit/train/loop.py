@@ -34,7 +34,7 @@ from tvrkit.train.optim import (
 from tvrkit.train.run import check_free, check_same_data, start_run
 from tvrkit.train.samplers import Plan
 from tvrkit.train.signals import StopSignals
-from tvrkit.train.sources import CachedFrames, DecodedFrames, Source, encode_cached
+from tvrkit.train.sources import CachedFrames, DecodedFrames, Source, encode_cached, tell_unreadable
 from tvrkit.train.state import (
     Progress,
     last_checkpoint,
@@ -126,6 +126,8 @@ class _Training:
         progress.validated = False
         train_mode(self.model)
         for left, batch in zip(reversed(range(len(batches))), self.source.batches(batches, epoch), strict=True):
+            for error in self.quarantine.merge(self.quarantine.news()):
+                tell_unreadable(error, self.quarantine, self.report)
             if batch is not None:  # else none of its videos could be read
                 self.step(epoch, batch, log, bar, clock)
             progress.step += 1

@@ -11,6 +11,7 @@ from torch import Tensor
 from tvrkit.config import Config
 from tvrkit.core.model import RetrievalModel
 from tvrkit.data import Batch, Pair, Quarantine, decoded_batches, frame_request, pair_seed
+from tvrkit.distributed import SOLO, Team
 from tvrkit.encode import EncodedFrames, encode_frames, encode_pixels, frame_cache
 from tvrkit.errors import VideoError
 from tvrkit.frames.pool import DecodePool
@@ -20,10 +21,13 @@ from tvrkit.store import FeatureStore
 
 
 class Source(Protocol):
-    """Batches of an epoch in their order; None stands for one of which no video could be read."""
+    """A process's part of each batch of an epoch in their order; None where it has nothing of one.
 
-    def batches(self, batches: Sequence[tuple[Pair, ...]], epoch: int) -> Iterator[Batch | None]:
-        """Read the batches one after the other."""
+    What could not be read is news of the quarantine, which the loop merges over the team.
+    """
+
+    def batches(self, batches: Sequence[tuple[Pair, ...]], epoch: int, team: Team = SOLO) -> Iterator[Batch | None]:
+        """Read this process's part of the batches one after the other."""
 
     def features(self, model: RetrievalModel, batch: Batch) -> tuple[Tensor, Tensor]:
         """Raw frame features (B, F, D) and frame mask (B, F) of a batch, on the model's device."""
@@ -50,7 +54,7 @@ class DecodedFrames:
         self._pool = DecodePool(data.workers, model.transform, reader=data.reader, timeout_seconds=data.timeout_seconds)
         self._pool.__enter__()
 
-    def batches(self, batches: Sequence[tuple[Pair, ...]], epoch: int) -> Iterator[Batch | None]:
+    def batches(self, batches: Sequence[tuple[Pair, ...]], epoch: int, team: Team = SOLO) -> Iterator[Batch | None]:
         """See `Source`; a randomly sampled frame depends on seed, epoch and pair only."""
         num_frames, sampling, seed = (
             self._config.model.num_frames,
@@ -65,7 +69,7 @@ class DecodedFrames:
             self._pool,
             self._quarantine,
             num_frames,
-            on_unreadable=lambda error: tell_unreadable(error, self._quarantine, self._report),
+            team,
         )
 
     def features(self, model: RetrievalModel, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -93,10 +97,11 @@ class CachedFrames:
             if quarantine.add(row, error):
                 tell_unreadable(error, quarantine, report)
 
-    def batches(self, batches: Sequence[tuple[Pair, ...]], epoch: int) -> Iterator[Batch | None]:
+    def batches(self, batches: Sequence[tuple[Pair, ...]], epoch: int, team: Team = SOLO) -> Iterator[Batch | None]:
         """See `Source`."""
         for batch in batches:
-            pairs = tuple(pair for pair in batch if pair.video in self._place)
+            readable = tuple(pair for pair in batch if pair.video in self._place)
+            pairs = readable[team.split(len(readable))]
             places = torch.tensor([self._place[pair.video] for pair in pairs], dtype=torch.int64)
             frames, mask = self._encoded.frame_features[places], self._encoded.frame_mask[places]
             yield Batch(pairs, frames, mask) if pairs else None
