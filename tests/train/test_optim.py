@@ -108,7 +108,9 @@ def test_the_optimizer_goes_on_from_its_tensors_as_if_nothing_had_happened():
     def make():
         torch.manual_seed(0)
         layer = nn.Linear(4, 3)
-        groups = [{"params": list(layer.parameters()), "names": ["a", "b"], "peak": 1e-2, "weight_decay": 0.1}]
+        groups = [
+            {"params": list(layer.parameters()), "names": ["a", "b"], "label": "lr", "peak": 1e-2, "weight_decay": 0.1}
+        ]
         return layer, make_optimizer(groups, CONFIG)
 
     def step(layer, optimizer, number):
