@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tvrkit.reporting import Silent
-from tvrkit.train.log import Clock, RunLog
+from tvrkit.train.log import RunLog
 
 
 class Said(Silent):
@@ -47,14 +47,3 @@ def test_without_tensorboard_one_line_says_how_to_get_it(tmp_path, monkeypatch):
         log.write(1, {"loss": 0.5})
     assert said.words == ['No TensorBoard log: `pip install "tvrkit[tensorboard]"` brings it.']
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
-
-
-def test_the_clock_counts_clips_since_it_was_asked(monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr("tvrkit.train.log.time.monotonic", lambda: now[0])
-    clock = Clock(before=7.0)
-    now[0] = 104.0
-    clock.count(8)
-    assert clock.seconds() == 11.0 and clock.clips_per_second() == 2.0
-    now[0] = 105.0
-    assert clock.clips_per_second() == 0.0

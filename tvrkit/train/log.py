@@ -3,38 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tvrkit.reporting import Reporter
+from tvrkit.train.times import Clock
+
+__all__ = ["Clock", "RunLog"]
 
 LOG_FILE = "log.jsonl"
-
-
-class Clock:
-    """Time spent, and clips a second since it was last asked."""
-
-    def __init__(self, before: float = 0.0) -> None:
-        """`before`: seconds already spent in earlier parts of the run."""
-        self._start, self._clips = time.monotonic() - before, 0
-        self._asked = time.monotonic()
-
-    def count(self, clips: int) -> None:
-        """`clips` more went through."""
-        self._clips += clips
-
-    def seconds(self) -> float:
-        """Since the run began, without the time between its parts."""
-        return time.monotonic() - self._start
-
-    def clips_per_second(self) -> float:
-        """Since the last call."""
-        now = time.monotonic()
-        speed = self._clips / max(now - self._asked, 1e-9)
-        self._clips, self._asked = 0, now
-        return speed
 
 
 class RunLog:
