@@ -96,7 +96,7 @@ def test_the_store_spares_decoding_and_gives_the_same(world, tmp_path, monkeypat
     for path in copy.rglob("*.mp4"):  # same identity by size, time and content, at another place
         os.rename(path, path.with_suffix(".moved.mp4"))
     moved = [request.__class__(**{**vars(request), "path": request.path[:-4] + ".moved.mp4"}) for request in asked]
-    monkeypatch.setattr("tvrkit.encode.iter_encoded", None)  # nothing may be decoded now
+    monkeypatch.setattr("tvrkit.encode.frames.iter_encoded", None)  # nothing may be decoded now
     with FeatureStore(tmp_path / "store") as store:
         again = encode_frames(model, moved, workers=0, store=store)
     assert torch.equal(again.frame_features, both.frame_features)
