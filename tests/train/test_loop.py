@@ -205,7 +205,7 @@ def test_cached_and_uncached_runs_have_the_same_losses(world, tmp_path, freeze, 
     assert not (tmp_path / "cache").exists()
     first = train(config, tmp_path / "first")
     assert list((tmp_path / "cache" / "frames").iterdir())
-    monkeypatch.setattr("tvrkit.encode.iter_encoded", None)  # nothing is decoded the second time
+    monkeypatch.setattr("tvrkit.encode.frames.iter_encoded", None)  # nothing is decoded the second time
     second = train(config, tmp_path / "second")
     assert losses(first) == losses(second) == losses(uncached)
     assert lines(first, "validation") == lines(second, "validation")
