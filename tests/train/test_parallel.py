@@ -15,6 +15,7 @@ from tvrkit.distributed import SOLO, Team
 from tvrkit.train.objective import Objective
 from tvrkit.train.optim import freeze, train_mode
 from tvrkit.train.parallel import gradient_norm_and_clip, parallel_of, trained
+from tvrkit.train.towers import hold_statistics
 
 CAPTIONS = ["red", "a small square", "blue one goes left", "there is a green circle", "white", "two of them", "seven"]
 VIDEOS = torch.tensor([0, 1, 2, 3, 4, 2, 6])  # two captions of one video
@@ -38,9 +39,7 @@ def make(folder: Path, kind: str = "clip", frozen: str = "none", scale: float | 
     objective = Objective(loss, dim=model.backbone.dim, num_frames=3, max_words=model.backbone.max_words)
     freeze(model, frozen, learn_scale=scale == "learned")
     train_mode(model)
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.eval()
+    hold_statistics(model)
     return model, objective
 
 
@@ -118,6 +117,10 @@ def steps(team: Team, folder: Path, how: str, kind: str, frozen: str, way, numbe
     return losses, norms, gradients, weights, scores, evaluated.fingerprint()
 
 
+def several(team: Team, cases):
+    return [steps(team, *case) for case in cases]
+
+
 def same(one, other) -> None:
     """Within float32's rounding; weights within the step that a gradient near 0 may take in Adam."""
     assert one[0] == pytest.approx(other[0], rel=2e-5)
@@ -132,8 +135,10 @@ def same(one, other) -> None:
     torch.testing.assert_close(one[4], other[4], rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("way", [plain, cached])
-def test_two_processes_are_one(tmp_path, way):
-    alone = steps(SOLO, tmp_path / "b", "ddp", "clip", "none", way)
-    for together in run_team(steps, 2, tmp_path / "b", "ddp", "clip", "none", way):
-        same(together, alone)
+def test_two_processes_are_one(tmp_path):
+    """All in one team, as starting processes is what takes time."""
+    cases = [(tmp_path / "b", how, "clip", "none", way) for how in ("ddp", "fsdp") for way in (plain, cached)]
+    alone = [steps(SOLO, *case) for case in cases[:2]] * 2
+    for answers in run_team(several, 2, cases):
+        for together, expected in zip(answers, alone, strict=True):
+            same(together, expected)

@@ -167,7 +167,7 @@ def gradient_norm_and_clip(parameters: Iterable[Tensor], largest: float) -> Tens
     """
     parameters = list(parameters)
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    shards = [gradient for gradient in gradients if is_sharded(gradient)]
+    shards: list[Any] = [gradient for gradient in gradients if is_sharded(gradient)]
     if not shards:
         return nn.utils.clip_grad_norm_(parameters, largest or math.inf)
     local = [gradient.to_local() for gradient in shards]
