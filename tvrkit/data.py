@@ -193,7 +193,8 @@ def pad_frames(frames: Sequence[np.ndarray | Tensor], num_frames: int) -> tuple[
     """Stack videos of 1 to `num_frames` frames, padded with zeros.
 
     Returns:
-        (V, num_frames, ...) float32, and the mask (V, num_frames) bool, True = real.
+        (V, num_frames, ...) uint8 if that is what they are, else float32, and the mask (V, num_frames) bool,
+        True = real.
 
     Raises:
         ValueError: no video, or one without a frame or with too many.
@@ -202,7 +203,8 @@ def pad_frames(frames: Sequence[np.ndarray | Tensor], num_frames: int) -> tuple[
     lengths = [len(row) for row in rows]
     if not rows or min(lengths) < 1 or max(lengths) > num_frames:
         raise ValueError(f"each video must have 1 to {num_frames} frames, got {lengths}")
-    padded = torch.zeros(len(rows), num_frames, *rows[0].shape[1:], dtype=torch.float32)
+    kind = torch.uint8 if rows[0].dtype == torch.uint8 else torch.float32
+    padded = torch.zeros(len(rows), num_frames, *rows[0].shape[1:], dtype=kind)
     for target, row in zip(padded, rows, strict=True):
         target[: len(row)] = row
     mask = torch.arange(num_frames)[None, :] < torch.tensor(lengths)[:, None]

@@ -6,14 +6,17 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tvrkit.core import towers
 from tvrkit.core.architecture import build_clip, build_encoder, build_transform, preprocess_config
 from tvrkit.core.features import Tokens
+from tvrkit.core.normalise import Normalise
 from tvrkit.core.spec import BackboneSpec, find_spec, find_weights, unclear_activation
 from tvrkit.core.text import Tokenizer
 from tvrkit.core.weights import is_openai, load_weights, read_weights
+from tvrkit.frames.preprocess import Transform, in_two_parts
 
 _log = logging.getLogger("tvrkit.core")
 
@@ -33,6 +36,8 @@ class Backbone(nn.Module):
     Attributes:
         clip, spec: as given.
         transform: open_clip's own preprocessing of a PIL image, to (3, H, W) float32.
+        pixel_transform: its first part, to (3, H, W) uint8, of which `encode_images` does the rest; `transform` itself
+            where that has no such parts.
         tokenizer: captions to `Tokens`.
         dim: D.
         context_length: positions of the text tower.
@@ -49,6 +54,9 @@ class Backbone(nn.Module):
         self.context_length = int(spec.text_cfg.get("context_length", 77))
         self.preprocess_cfg = preprocess_config(spec, clip)
         self.transform = build_transform(self.preprocess_cfg)
+        parts = in_two_parts(self.transform)
+        self.pixel_transform: Transform = self.transform if parts is None else parts.pixels
+        self._normalise = None if parts is None else Normalise(parts.mean, parts.std)
         self.tokenizer = Tokenizer(
             build_encoder(spec, self.context_length),
             context_length=self.context_length,
@@ -75,7 +83,15 @@ class Backbone(nn.Module):
         return sentence, words[:, : self.max_words]
 
     def encode_images(self, pixels: Tensor) -> Tensor:
-        """Features (N, D) of preprocessed images (N, 3, H, W), as open_clip's `encode_image`; not normalised."""
+        """Features (N, D), as open_clip's `encode_image`; not normalised.
+
+        Args:
+            pixels: (N, 3, H, W), float32 as `transform` makes them or uint8 as `pixel_transform` does.
+        """
+        if pixels.dtype == torch.uint8:
+            if self._normalise is None:
+                raise ValueError("this backbone's transform has no part that gives 8-bit pixels")
+            pixels = self._normalise(pixels)
         features: Tensor = self.clip.encode_image(pixels, normalize=False)
         return features
 

@@ -52,6 +52,11 @@ class RetrievalModel(nn.Module):
         return transform
 
     @property
+    def pixel_transform(self) -> Callable[[Any], Any]:
+        """Its first part where it has two, to (3, H, W) uint8: a quarter of the bytes for the same features."""
+        return self.backbone.pixel_transform
+
+    @property
     def device(self) -> torch.device:
         """Where the parameters lie."""
         return self.backbone.logit_scale.device
@@ -69,7 +74,7 @@ class RetrievalModel(nn.Module):
         """Raw frame features by the backbone alone, which `encode_video` takes and a frozen tower may cache.
 
         Args:
-            pixels: (V, F, 3, H, W), transformed frames.
+            pixels: (V, F, 3, H, W), frames out of `transform` or `pixel_transform`.
             frame_mask: (V, F) bool; frames under a False are not computed.
 
         Returns:

@@ -48,7 +48,7 @@ def iter_encoded(
         timeout_seconds: limit for one video.
         batch_videos: requests of one value.
     """
-    with DecodePool(workers, model.transform, reader=reader, timeout_seconds=timeout_seconds) as pool:
+    with DecodePool(workers, model.pixel_transform, reader=reader, timeout_seconds=timeout_seconds) as pool:
         answers = enumerate(pool.imap(requests))
         while batch := list(itertools.islice(answers, batch_videos)):
             good = [(row, d, d.frames) for row, d in batch if d.frames is not None]

@@ -1,13 +1,16 @@
-"""open_clip's image transform without torch, so that a decoding process starts in a moment and stays small.
+"""open_clip's image transform in two parts, and without torch.
 
-Importing torch and torchvision, for five steps that Pillow does most of, takes a worker seconds and hundreds of
-megabytes. The usual transform is recognised step by step, rebuilt on Pillow and numpy, and used only if it gives
-the very same bits on trial pictures; any other transform is sent to the workers as it is.
+First a picture is resized and cropped, 8 bits a colour; then its colours are scaled to 0..1 and normalised. A decoding
+process does the first part alone: what it hands over is then a quarter of the bytes, and the second part is done on the
+model's device (`tvrkit.core.normalise`). Importing torch and torchvision, for steps that Pillow does most of, would
+take a process seconds and hundreds of megabytes: the usual transform is recognised step by step and rebuilt on Pillow
+and numpy. All of it is used only if it gives the very same bits on trial pictures; any other transform is sent to the
+processes as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,36 +25,23 @@ _TRIAL_SIZES = ((427, 240), (139, 251), (40, 31))
 
 
 @dataclass(frozen=True)
-class PlainTransform:
-    """Resize, crop to the centre, scale to 0..1 and normalise.
+class ResizeCrop:
+    """Resize and crop to the centre, on Pillow alone.
 
     Attributes:
         size: of the short side, or (height, width), in pixels.
         resample: Pillow's filter.
         crop: (height, width), or None.
-        mean: of each colour.
-        std: of each colour.
     """
 
     size: int | tuple[int, int]
     resample: int
     crop: tuple[int, int] | None
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
 
     def __call__(self, image: Image.Image) -> np.ndarray:
-        """(3, height, width) float32 of an RGB picture."""
+        """(3, height, width) uint8 of an RGB picture."""
         image = self._resized(image)
-        if self.crop is not None:
-            image = _centre(image, *self.crop)
-        pixels = np.asarray(image)
-        # A colour has 256 values: the arithmetic is done once for each of them, and looked up for each pixel.
-        values = np.arange(256, dtype=np.float32) / np.float32(255)
-        normalised = np.empty((3, *pixels.shape[:2]), np.float32)
-        for colour, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
-            table = (values - np.float32(mean)) / np.float32(std)
-            np.take(table, pixels[..., colour], out=normalised[colour], mode="clip")
-        return normalised
+        return _colours_first(image if self.crop is None else _centre(image, *self.crop))
 
     def _resized(self, image: Image.Image) -> Image.Image:
         if not isinstance(self.size, int):
@@ -63,33 +53,96 @@ class PlainTransform:
         return image if target == image.size else image.resize(target, Image.Resampling(self.resample))
 
 
+@dataclass(frozen=True)
+class PictureSteps:
+    """Steps of a transform that make a picture of a picture.
+
+    Attributes:
+        steps: the libraries' own, in their order.
+    """
+
+    steps: tuple[Callable[[Any], Any], ...]
+
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        """(3, height, width) uint8 of an RGB picture."""
+        for step in self.steps:
+            image = step(image)
+        return _colours_first(image)
+
+
+PixelTransform = ResizeCrop | PictureSteps
+
+
+@dataclass(frozen=True)
+class PlainTransform:
+    """A transform in its two parts.
+
+    Attributes:
+        pixels: the first: picture to (3, height, width) uint8.
+        mean: of each colour on a scale of 0 to 1.
+        std: likewise.
+    """
+
+    pixels: PixelTransform
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        """(3, height, width) float32 of an RGB picture."""
+        pixels = self.pixels(image)
+        # A colour has 256 values: the arithmetic is done once for each of them, and looked up for each pixel.
+        values = np.arange(256, dtype=np.float32) / np.float32(255)
+        normalised = np.empty(pixels.shape, np.float32)
+        for colour, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
+            table = (values - np.float32(mean)) / np.float32(std)
+            np.take(table, pixels[colour], out=normalised[colour], mode="clip")
+        return normalised
+
+
+def in_two_parts(transform: Transform) -> PlainTransform | None:
+    """The same transform in two parts; None where it has not these."""
+    steps = list(getattr(transform, "transforms", ()))
+    if _names(steps[-2:]) not in (["ToTensor", "Normalize"], ["MaybeToTensor", "Normalize"]):
+        return None
+    for first in (_on_pillow, _as_they_are):
+        try:
+            plain = PlainTransform(first(steps[:-2]), _three(steps[-1].mean), _three(steps[-1].std))
+            if _same(plain, transform):
+                return plain
+        except (AttributeError, KeyError, TypeError, ValueError):
+            continue
+    return None
+
+
 def without_torch(transform: Transform) -> Transform:
     """The same transform on Pillow and numpy where that is possible, else the one that was given."""
-    try:
-        plain = _rebuilt(list(getattr(transform, "transforms", ())))
-        return plain if plain is not None and _same(plain, transform) else transform
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return transform
+    plain = in_two_parts(transform)
+    return plain if plain is not None and isinstance(plain.pixels, ResizeCrop) else transform
 
 
-def _rebuilt(steps: list[Any]) -> PlainTransform | None:
-    names = [getattr(step, "__name__", type(step).__name__) for step in steps]
-    by_name = dict(zip(names, steps, strict=True))
-    order = [name for name in names if name not in ("MaybeConvertMode", "_convert_to_rgb")]
-    tensor = "MaybeToTensor" if "MaybeToTensor" in order else "ToTensor"
-    if order not in (["Resize", "CenterCrop", tensor, "Normalize"], ["Resize", tensor, "Normalize"]):
-        return None
-    resize, crop, normalise = by_name["Resize"], by_name.get("CenterCrop"), by_name["Normalize"]
-    if resize.max_size is not None:
-        return None
+def _names(steps: Sequence[Any]) -> list[str]:
+    return [getattr(step, "__name__", type(step).__name__) for step in steps]
+
+
+def _on_pillow(steps: Sequence[Any]) -> ResizeCrop:
+    known = {
+        name: step
+        for name, step in zip(_names(steps), steps, strict=True)
+        if name not in ("MaybeConvertMode", "_convert_to_rgb")
+    }
+    if list(known) not in (["Resize", "CenterCrop"], ["Resize"]) or known["Resize"].max_size is not None:
+        raise ValueError("other steps")
+    resize, crop = known["Resize"], known.get("CenterCrop")
     height, *width = (resize.size,) if isinstance(resize.size, int) else resize.size
-    return PlainTransform(
+    return ResizeCrop(
         size=(int(height), int(*width)) if width else int(height),
         resample=int(Image.Resampling[resize.interpolation.name]),
         crop=None if crop is None else (int(crop.size[0]), int(crop.size[1])),
-        mean=_three(normalise.mean),
-        std=_three(normalise.std),
     )
+
+
+def _as_they_are(steps: Sequence[Any]) -> PictureSteps:
+    return PictureSteps(tuple(steps))
 
 
 def _three(values: Any) -> tuple[float, float, float]:
@@ -104,6 +157,13 @@ def _same(plain: PlainTransform, transform: Transform) -> bool:
         if not np.array_equal(plain(image), np.asarray(transform(image))):
             return False
     return True
+
+
+def _colours_first(image: Image.Image) -> np.ndarray:
+    pixels = np.asarray(image)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        raise ValueError(f"a picture of mode {image.mode} is not RGB of 8 bits")
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def _centre(image: Image.Image, height: int, width: int) -> Image.Image:

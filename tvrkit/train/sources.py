@@ -51,7 +51,9 @@ class DecodedFrames:
         self._manifest, self._records, self._config = manifest, records, config
         self._quarantine, self._report = quarantine, report
         data = config.data
-        self._pool = DecodePool(data.workers, model.transform, reader=data.reader, timeout_seconds=data.timeout_seconds)
+        self._pool = DecodePool(
+            data.workers, model.pixel_transform, reader=data.reader, timeout_seconds=data.timeout_seconds
+        )
         self._pool.__enter__()
 
     def batches(self, batches: Sequence[tuple[Pair, ...]], epoch: int, team: Team = SOLO) -> Iterator[Batch | None]:
@@ -122,8 +124,9 @@ def encode_cached(
     report: Reporter,
     what: str,
     sampling: str = "uniform",
+    team: Team = SOLO,
 ) -> EncodedFrames:
-    """Frame features of a split, from the cache where they are there."""
+    """Frame features of a split, from the cache where they are there; all processes of `team` return all of them."""
     requests = [frame_request(manifest, record, config.model.num_frames, sampling) for record in records]
     with (
         FeatureStore(frame_cache(model)) as store,
@@ -137,6 +140,7 @@ def encode_cached(
             timeout_seconds=config.data.timeout_seconds,
             on_progress=counted(bar),
             store=store,
+            team=team,
         )
 
 
