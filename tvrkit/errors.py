@@ -11,6 +11,7 @@ TvrkitError
 ├── StoreError               a feature store or an index that cannot be used
 ├── TrainingError            training that cannot go on (a loss that is no number)
 │   └── StoppedError         training that was asked to stop, and saved (carries its exit code)
+├── TeamError                one process of several that ends all of them (no words where another says them)
 └── InstallError             a missing extra, or packages that do not work together
 """
 
@@ -79,6 +80,17 @@ class StoppedError(TrainingError):
         super().__init__(message)
 
     def __reduce__(self) -> tuple[type[StoppedError], tuple[str, int]]:
+        return type(self), (str(self), self.exit_code)
+
+
+class TeamError(TvrkitError):
+    """The end of one process of several; its text is empty where another process says why."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        self.exit_code = exit_code
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[TeamError], tuple[str, int]]:
         return type(self), (str(self), self.exit_code)
 
 
