@@ -25,6 +25,7 @@ COMMANDS = {
     "train": "Train a model on a prepared data set.",
     "eval": "Measure how well a model finds videos by captions, and back.",
     "export": "Write a trained model as one folder that loads anywhere.",
+    "convert": "Turn other code's weights into a model that tvrkit can use.",
     "query": "Find videos by words.",
     "demo": "Show the whole way, from nothing to an answered question.",
 }

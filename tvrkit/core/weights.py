@@ -50,9 +50,46 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -
     Raises:
         ModelError: one sentence that names what is missing, unexpected or of another shape.
     """
-    fitted = _fit(model, dict(weights), source)
+    fitted = fit_names(model, weights, source)
     check_match(fitted, model.state_dict(), source)
     model.load_state_dict(fitted, strict=True)
+
+
+def fit_names(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Weights by the names and in the shapes that an open_clip model has for them; what is strange to it stays.
+
+    Raises:
+        ModelError: a layout that cannot be renamed or resized.
+    """
+    from open_clip.convert import convert_state_dict
+    from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed, resize_text_pos_embed
+
+    # Numbers and causal masks are rebuilt from the config; an archive keeps them as if they were weights.
+    fitted = {
+        name: tensor
+        for name, tensor in weights.items()
+        if name not in _OPENAI_NUMBERS and name.rpartition(".")[2] not in ("attn_mask", "position_ids")
+    }
+    try:
+        fitted = convert_state_dict(model, fitted)
+        if "positional_embedding" in fitted and not hasattr(model, "positional_embedding"):
+            fitted = convert_to_custom_text_state_dict(fitted)
+        for name, own in model.state_dict().items():
+            if name.endswith(".position_ids"):  # counted up anew by some versions of transformers, stored by others
+                fitted[name] = own
+        for name in ("logit_scale", "logit_bias"):  # a number in some releases, a vector of one in others
+            own = getattr(model, name, None)
+            if own is not None and name in fitted and fitted[name].numel() == 1:
+                fitted[name] = fitted[name].reshape(own.shape)
+        bias = getattr(model, "logit_bias", None)
+        if bias is not None:  # which weights of before SigLIP lack, and no similarity needs
+            fitted.setdefault("logit_bias", torch.zeros_like(bias))
+        resize_pos_embed(fitted, model)
+        if "positional_embedding" in fitted or "text.positional_embedding" in fitted:
+            resize_text_pos_embed(fitted, model)
+    except (KeyError, AssertionError, RuntimeError, AttributeError, IndexError) as error:
+        raise ModelError(f"the weights in {source} do not fit this model: {str(error) or 'another layout'}.") from None
+    return fitted
 
 
 def check_match(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: str) -> None:
@@ -110,38 +147,6 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
 
 def _named_tensor(item: tuple[Any, Any]) -> bool:
     return isinstance(item[0], str) and isinstance(item[1], Tensor)
-
-
-def _fit(model: nn.Module, weights: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-    from open_clip.convert import convert_state_dict
-    from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed, resize_text_pos_embed
-
-    # Numbers and causal masks are rebuilt from the config; an archive keeps them as if they were weights.
-    fitted = {
-        name: tensor
-        for name, tensor in weights.items()
-        if name not in _OPENAI_NUMBERS and name.rpartition(".")[2] not in ("attn_mask", "position_ids")
-    }
-    try:
-        fitted = convert_state_dict(model, fitted)
-        if "positional_embedding" in fitted and not hasattr(model, "positional_embedding"):
-            fitted = convert_to_custom_text_state_dict(fitted)
-        for name, own in model.state_dict().items():
-            if name.endswith(".position_ids"):  # counted up anew by some versions of transformers, stored by others
-                fitted[name] = own
-        for name in ("logit_scale", "logit_bias"):  # a number in some releases, a vector of one in others
-            own = getattr(model, name, None)
-            if own is not None and name in fitted and fitted[name].numel() == 1:
-                fitted[name] = fitted[name].reshape(own.shape)
-        bias = getattr(model, "logit_bias", None)
-        if bias is not None:  # which weights of before SigLIP lack, and no similarity needs
-            fitted.setdefault("logit_bias", torch.zeros_like(bias))
-        resize_pos_embed(fitted, model)
-        if "positional_embedding" in fitted or "text.positional_embedding" in fitted:
-            resize_text_pos_embed(fitted, model)
-    except (KeyError, AssertionError, RuntimeError, AttributeError, IndexError) as error:
-        raise ModelError(f"the weights in {source} do not fit this model: {str(error) or 'another layout'}.") from None
-    return fitted
 
 
 def _first(names: Iterable[str]) -> str:

@@ -45,6 +45,19 @@ def zero_shot_config(source: str) -> ModelConfig:
     return ModelConfig(backbone=backbone, pretrained=pretrained, max_words=context_length)
 
 
+def name_and_tag(source: str) -> tuple[str, str]:
+    """A known backbone and the tag behind it, which may be empty.
+
+    Raises:
+        ModelError: open_clip knows no such name; the nearest are named.
+    """
+    backbone, _, tag = (source, "", "") if is_known(source) else source.rpartition("/")
+    if not is_known(backbone):
+        near = "" if source.startswith((".", "/", "~")) else nearest_backbones(backbone or source)
+        raise ModelError(f"{source!r} is neither a folder with a model nor an open_clip name/tag{near}.")
+    return backbone, tag
+
+
 def is_open_clip_folder(path: str | Path) -> bool:
     """Whether a folder holds a backbone as open_clip publishes it, on the hub for one."""
     return (Path(path) / CONFIG_NAME).is_file()
@@ -59,7 +72,7 @@ def _backbone_and_weights(source: str) -> tuple[str, str]:
         return source, str(_weights_beside(source))
     if path.is_file():
         raise ModelError(_which_backbone(path))
-    backbone, tag = _name_and_tag(source)
+    backbone, tag = name_and_tag(source)
     tags = pretrained_tags(backbone)
     if not tag:
         if len(tags) != 1 and "openai" not in tags:
@@ -75,17 +88,8 @@ def _with_file(named: str, file: str) -> tuple[str, str]:
         raise ModelError(f"{named}={file}: there is no weights file {path}.")
     if is_local(named):
         return named, str(path)
-    backbone, tag = _name_and_tag(named)
+    backbone, tag = name_and_tag(named)
     return backbone, f"{tag}={path}" if tag else str(path)
-
-
-def _name_and_tag(source: str) -> tuple[str, str]:
-    """A known backbone and the tag behind it, which may be empty."""
-    backbone, _, tag = (source, "", "") if is_known(source) else source.rpartition("/")
-    if not is_known(backbone):
-        near = "" if source.startswith((".", "/", "~")) else nearest_backbones(backbone or source)
-        raise ModelError(f"{source!r} is neither a folder with a model nor an open_clip name/tag{near}.")
-    return backbone, tag
 
 
 def _weights_beside(source: str) -> Path:
