@@ -40,7 +40,9 @@ def check_free(run: Path) -> None:
     Raises:
         ConfigError: there is a run in the folder already that has got somewhere.
     """
-    if (run / "checkpoints").exists():
+    checkpoints = run / "checkpoints"
+    # A process that died while it wrote the first one leaves an unfinished folder, which nothing can go on from.
+    if checkpoints.is_dir() and any(not path.name.endswith(".tmp") for path in checkpoints.iterdir()):
         raise ConfigError(
             f"there is a run in {run}: go on with it by `tvrkit train --resume {run}`, or choose another --out."
         )

@@ -27,7 +27,7 @@ def out_of_patience(progress: Progress, patience: int | None) -> bool:
 
 def why_stopped(progress: Progress, select_by: str) -> str:
     """The sentence that says so."""
-    many = "validation" if progress.bad_validations == 1 else f"{progress.bad_validations} validations in a row"
+    many = "1 validation" if progress.bad_validations == 1 else f"{progress.bad_validations} validations in a row"
     return (
         f"Stopped early after step {progress.step}: {many} without a better {select_by} than"
         f" {progress.best:.1f} at step {progress.best_step} (train.patience)."
