@@ -24,6 +24,10 @@ from tvrkit.store import FeatureStore
 
 OnProgress = Callable[[int, int], None]
 
+_BATCHES_A_ROUND = 8
+"""After that many, the processes of a team tell each other how far they are: nobody waits long for news of a failure,
+or so long for the slowest that it looks dead."""
+
 
 @torch.no_grad()
 def iter_encoded(
@@ -98,8 +102,7 @@ def encode_frames(
         reader: as in `iter_encoded`.
         timeout_seconds: as in `iter_encoded`.
         batch_videos: as in `iter_encoded`.
-        on_progress: called with the number of requests done and how many of those failed; in a team the first is an
-            estimate until the end.
+        on_progress: called with the number of requests done and how many of those failed, in the whole team.
         store: where features are looked up and kept.
         team: processes that share the work; this is a collective.
 
@@ -111,27 +114,37 @@ def encode_frames(
     stored, missing = agreed(team, lambda: look_up(store, model, requests, share, num_frames))
     told = team.objects((missing, len(stored.failures)))
     keys = {row: key for part, _ in told for row, key in part.items()}
-    todo = _part(list(keys), team, batch_videos if model.device.type != "cpu" else 1)
-    tell = _teller(on_progress, len(requests) - len(keys), sum(failed for _, failed in told), len(keys), len(todo))
-
-    def encode() -> list[EncodedFrames]:
-        if not todo:
-            return []
-        wanted = [requests[row] for row in todo]
-        fresh = iter_encoded(
+    block = batch_videos if model.device.type != "cpu" else 1
+    todo = _part(list(keys), team, block)
+    fresh = (
+        iter_encoded(
             model,
-            wanted,
+            [requests[row] for row in todo],
             workers=workers,
             reader=reader,
             timeout_seconds=timeout_seconds,
             batch_videos=batch_videos,
         )
-        return [_kept(renumbered(part, todo), store, keys, tell) for part in fresh]
-
-    whole = gathered(team, joined([stored, *agreed(team, encode)]))
-    if on_progress and team.size > 1:
-        on_progress(len(requests), len(whole.failures))
-    return whole
+        if todo
+        else iter(())
+    )
+    parts = [stored]
+    known, known_failed = len(requests) - len(keys), sum(failed for _, failed in told)
+    done = failed = 0
+    if on_progress:
+        on_progress(known, known_failed)
+    at_once = 1 if team.size == 1 else _BATCHES_A_ROUND
+    longest = len(_part(list(keys), Team(0, team.size), block))
+    for _ in range(0, longest, at_once * batch_videos):
+        batches = itertools.islice(fresh, at_once)
+        new = agreed(team, lambda: [_kept(renumbered(part, todo), store, keys) for part in batches])  # noqa: B023
+        parts += new
+        failed += sum(len(part.failures) for part in new)
+        done += sum(len(part) + len(part.failures) for part in new)
+        all_done, all_failed = team.numbers(done, failed).sum(0).tolist()
+        if on_progress:
+            on_progress(known + all_done, known_failed + all_failed)
+    return gathered(team, joined(parts))
 
 
 def _part(rows: list[int], team: Team, block: int) -> list[int]:
@@ -143,26 +156,8 @@ def _part(rows: list[int], team: Team, block: int) -> list[int]:
     return rows[mine.start * block : mine.stop * block]
 
 
-def _kept(
-    part: EncodedFrames, store: FeatureStore | None, keys: Mapping[int, str], tell: Callable[[int, int], None]
-) -> EncodedFrames:
+def _kept(part: EncodedFrames, store: FeatureStore | None, keys: Mapping[int, str]) -> EncodedFrames:
+    """The same, and in the store."""
     if store is not None and len(part):
         store.put(items(part, keys))
-    tell(len(part) + len(part.failures), len(part.failures))
     return part
-
-
-def _teller(
-    on_progress: OnProgress | None, known: int, failed: int, missing: int, mine: int
-) -> Callable[[int, int], None]:
-    """What to call with the requests done just now and those that failed; the others are taken to be as fast."""
-    done = 0
-
-    def tell(more: int, more_failed: int) -> None:
-        nonlocal done, failed
-        done, failed = done + more, failed + more_failed
-        if on_progress:
-            on_progress(known + (done * missing // mine if mine else 0), failed)
-
-    tell(0, 0)
-    return tell

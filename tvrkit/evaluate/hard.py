@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from tvrkit.core.model import RetrievalModel
+from tvrkit.distributed import SOLO, Team
 from tvrkit.encode import EncodedFrames
 from tvrkit.errors import DataError
 from tvrkit.evaluate.scoring import compare
@@ -49,7 +50,12 @@ class HardGallery:
 
 
 def evaluate_hard(
-    model: RetrievalModel, manifest: Manifest, encoded: EncodedFrames, split: str = HARD_SPLIT
+    model: RetrievalModel,
+    manifest: Manifest,
+    encoded: EncodedFrames,
+    split: str = HARD_SPLIT,
+    *,
+    team: Team = SOLO,
 ) -> HardGallery:
     """Ask the hard gallery: records with the tags `family` and `edit` (`base`, or which word was changed).
 
@@ -58,6 +64,7 @@ def evaluate_hard(
         manifest: the data set.
         encoded: of `encode_split` on that split.
         split: name of the gallery.
+        team: as in `evaluate_encoded`.
 
     Raises:
         DataError: a clip cannot be read, or lacks its tags or a caption.
@@ -74,7 +81,7 @@ def evaluate_hard(
         families[record.tags["family"]].append(row)
     # One caption a clip: the first; the gallery's captions differ in one word by design.
     firsts = [replace(r, captions=r.captions[:1], key_words=r.key_words and r.key_words[:1]) for r in everything]
-    similarity, _ = compare(model, manifest, firsts, encoded)
+    similarity, _ = compare(model, manifest, firsts, encoded, team=team)
     chosen = found = clips = 0
     asked: dict[str, list[bool]] = defaultdict(list)
     for rows in families.values():

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tvrkit.core.model import RetrievalModel
 from tvrkit.data import frame_request, pairs_of
+from tvrkit.distributed import SOLO, Team
 from tvrkit.encode import EncodedFrames, OnProgress, encode_frames
 from tvrkit.errors import DataError
 from tvrkit.evaluate.evaluation import Evaluation
@@ -91,6 +92,7 @@ def query_bank(
     timeout_seconds: float = 60.0,
     store: FeatureStore | None = None,
     on_progress: OnProgress | None = None,
+    team: Team = SOLO,
 ) -> QueryBank:
     """Compare captions drawn from a training split, and the videos they belong to, with a test set.
 
@@ -109,6 +111,7 @@ def query_bank(
         timeout_seconds: as in `encode_frames`.
         store: as in `encode_frames`.
         on_progress: as in `encode_frames`, of the bank's videos.
+        team: as in `evaluate`.
 
     Raises:
         DataError: there is no such split, it is the one that was measured, or its videos cannot be read.
@@ -128,6 +131,7 @@ def query_bank(
             timeout_seconds=timeout_seconds,
             store=store,
             on_progress=tell,
+            team=team,
         )
 
     gallery = frames_of(evaluation.records, None) if encoded is None else encoded
@@ -140,8 +144,8 @@ def query_bank(
     if not len(videos):
         error = next(iter(videos.failures.values()))
         raise DataError(f"no video of the query bank from {manifest.name}/{split} can be read ({error}).")
-    texts, _ = compare(model, manifest, bank, gallery)
-    others, _ = compare(model, manifest, evaluation.records, videos)
+    texts, _ = compare(model, manifest, bank, gallery, team=team)
+    others, _ = compare(model, manifest, evaluation.records, videos, team=team)
     return QueryBank(texts, others.T, split)
 
 

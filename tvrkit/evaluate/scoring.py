@@ -14,6 +14,7 @@ from torch import Tensor
 from tvrkit.core.features import TextFeatures, VideoFeatures
 from tvrkit.core.model import RetrievalModel
 from tvrkit.data import pairs_of, with_key_words
+from tvrkit.distributed import SOLO, Team
 from tvrkit.encode import EncodedFrames, encode_texts
 from tvrkit.manifest import Manifest, Record, Span
 
@@ -82,8 +83,11 @@ def caption_similarity(
     frame_mask: Tensor,
     chunk: int = CHUNK,
     held_batches: int = HELD_BATCHES,
+    team: Team = SOLO,
 ) -> Tensor:
     """Similarity (T, V) float32 of captions and videos; word features of a part of the captions exist at a time.
+
+    Each process of `team` compares a part of the captions with all videos, and all of them return the whole.
 
     Args:
         model: its text tower, temporal encoder and interaction are used.
@@ -93,21 +97,31 @@ def caption_similarity(
         frame_mask: (V, F) bool.
         chunk: videos compared at a time; it changes speed and memory, not the result.
         held_batches: batches of the text tower held at once; likewise.
+        team: processes that share the work; this is a collective.
     """
     exact = ExactSimilarity(model)
     place_of = {caption: place for place, caption in enumerate(dict.fromkeys(captions))}
     unique = list(place_of)
     spans = None if key_words is None else list(dict(zip(captions, key_words, strict=True)).values())
-    places = torch.tensor([place_of[caption] for caption in captions])
-    scores = torch.empty(len(captions), len(frames))
+    parts = _parts(len(unique), team.size)
+    mine = parts[team.rank]
+    scores = torch.empty(len(mine), len(frames))
     step = held_batches * TEXT_BATCH
-    for start in range(0, len(unique), step):
-        some = slice(start, start + step)
+    for first in range(0, len(mine), step):
+        some = slice(mine.start + first, min(mine.start + first + step, mine.stop))
         text = encode_texts(model, unique[some], None if spans is None else spans[some], batch_size=TEXT_BATCH)
-        block = exact(text, frames, frame_mask, chunk)
-        rows = ((places >= start) & (places < start + step)).nonzero().squeeze(1)
-        scores[rows] = block[places[rows] - start]
-    return scores
+        scores[first : first + step] = exact(text, frames, frame_mask, chunk)
+    scores = team.rows(scores, [len(part) for part in parts])
+    if len(unique) == len(captions):
+        return scores
+    return scores[torch.tensor([place_of[caption] for caption in captions])]
+
+
+def _parts(texts: int, size: int) -> list[range]:
+    """Texts of each process, in whole batches: a text then goes through the text tower in the company it always has."""
+    batches = -(-texts // TEXT_BATCH)
+    parts = [Team(rank, size).split(batches) for rank in range(size)]
+    return [range(part.start * TEXT_BATCH, min(part.stop * TEXT_BATCH, texts)) for part in parts]
 
 
 def compare(
@@ -116,6 +130,7 @@ def compare(
     records: Sequence[Record],
     encoded: EncodedFrames,
     chunk: int = CHUNK,
+    team: Team = SOLO,
 ) -> tuple[Tensor, Tensor]:
     """Similarity (T, V) of the records' captions and the encoded videos, and each caption's record (T,) int64."""
     if model.config.key_words:
@@ -125,5 +140,7 @@ def compare(
     key_words = None
     if model.config.key_words:
         key_words = [(records[pair.video].key_words or ())[pair.caption] for pair in pairs]
-    scores = caption_similarity(model, captions, key_words, encoded.frame_features, encoded.frame_mask, chunk)
+    scores = caption_similarity(
+        model, captions, key_words, encoded.frame_features, encoded.frame_mask, chunk, team=team
+    )
     return scores, torch.tensor([pair.video for pair in pairs], dtype=torch.int64)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from tvrkit.config import ModelConfig
 from tvrkit.core.model import RetrievalModel
 from tvrkit.data import frame_request
+from tvrkit.distributed import SOLO, Team
 from tvrkit.encode import EncodedFrames, OnProgress, encode_frames
 from tvrkit.errors import DataError
 from tvrkit.evaluate.evaluation import Evaluation, evaluate_scores, require_complete
@@ -30,8 +31,12 @@ def evaluate(
     store: FeatureStore | None = None,
     on_progress: OnProgress | None = None,
     allow_missing: bool = False,
+    team: Team = SOLO,
 ) -> Evaluation:
     """Read, encode and rank a split.
+
+    With a team, each process reads and encodes a part of the videos and compares a part of the captions, and all of
+    them return what one process would.
 
     Args:
         model: any; put into evaluation mode while this runs.
@@ -44,6 +49,7 @@ def evaluate(
         on_progress: as in `encode_frames`.
         allow_missing: measure a split that is not the protocol's, leave unreadable videos out, and say so in the
             result, instead of raising.
+        team: processes that share the work; this is a collective.
 
     Raises:
         DataError: there is no such split, it is not whole, a video cannot be read, or a score is no number.
@@ -59,8 +65,9 @@ def evaluate(
         timeout_seconds=timeout_seconds,
         store=store,
         on_progress=on_progress,
+        team=team,
     )
-    return evaluate_encoded(model, manifest, split, encoded, allow_missing=allow_missing)
+    return evaluate_encoded(model, manifest, split, encoded, allow_missing=allow_missing, team=team)
 
 
 def encode_split(
@@ -73,8 +80,9 @@ def encode_split(
     timeout_seconds: float = 60.0,
     store: FeatureStore | None = None,
     on_progress: OnProgress | None = None,
+    team: Team = SOLO,
 ) -> EncodedFrames:
-    """Raw frame features of a split's videos; `rows` are positions in the split."""
+    """Raw frame features of a split's videos; `rows` are positions in the split; see `encode_frames`."""
     requests = [frame_request(manifest, record, model.config.num_frames) for record in manifest.split(split)]
     return encode_frames(
         model,
@@ -84,6 +92,7 @@ def encode_split(
         timeout_seconds=timeout_seconds,
         store=store,
         on_progress=on_progress,
+        team=team,
     )
 
 
@@ -95,6 +104,7 @@ def evaluate_encoded(
     *,
     allow_missing: bool = False,
     chunk: int = CHUNK,
+    team: Team = SOLO,
 ) -> Evaluation:
     """Rank a split whose frames are encoded already.
 
@@ -105,6 +115,7 @@ def evaluate_encoded(
         encoded: of `encode_split`.
         allow_missing: as in `evaluate`.
         chunk: videos compared at a time; it changes speed and memory, not the result.
+        team: processes that share the work, all with the same `encoded`; this is a collective.
 
     Raises:
         DataError: a video could not be read or the split is not whole, and that is not allowed; or a score is no
@@ -121,7 +132,7 @@ def evaluate_encoded(
             )
         require_whole(manifest, split)
     records = [everything[int(row)] for row in encoded.rows]
-    similarity, video_of_text = compare(model, manifest, records, encoded, chunk)
+    similarity, video_of_text = compare(model, manifest, records, encoded, chunk, team)
     return evaluate_scores(
         similarity,
         video_of_text,

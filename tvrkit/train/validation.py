@@ -8,6 +8,7 @@ from typing import Any
 import tvrkit
 from tvrkit.config import Config
 from tvrkit.core.model import RetrievalModel
+from tvrkit.distributed import SOLO, Team
 from tvrkit.encode import EncodedFrames
 from tvrkit.errors import ConfigError, DataError
 from tvrkit.evaluate import encode_split, evaluate_encoded
@@ -46,14 +47,18 @@ class Validation:
         report: Reporter,
         *,
         cache: bool,
+        team: Team = SOLO,
     ) -> None:
         """Look at the split, and with `cache` compute its frame features once.
+
+        The processes of `team` share that work and each evaluation: making one and calling it are collectives, and
+        all processes get the same outcome.
 
         Raises:
             ConfigError: the test split is to choose, or `train.select_by` is no metric.
             DataError: a video of the split cannot be read.
         """
-        self._manifest, self._config = manifest, config
+        self._manifest, self._config, self._team = manifest, config, team
         self._split: str | None = config.data.val_split
         if self._split == "test":
             raise ConfigError(
@@ -74,7 +79,7 @@ class Validation:
             )
         elif cache:
             records = manifest.split(self._split)
-            self._encoded = encode_cached(model, manifest, records, config, report, self._split)
+            self._encoded = encode_cached(model, manifest, records, config, report, self._split, team=team)
             _require_readable(self._encoded, manifest, self._split)
 
     def __call__(self, model: RetrievalModel, step: int) -> Outcome:
@@ -91,10 +96,11 @@ class Validation:
             workers=data.workers,
             reader=data.reader,
             timeout_seconds=data.timeout_seconds,
+            team=self._team,
         )
         _require_readable(encoded, self._manifest, self._split)
         # A choice among checkpoints, no published number: it needs no protocol's whole set.
-        evaluation = evaluate_encoded(model, self._manifest, self._split, encoded, allow_missing=True)
+        evaluation = evaluate_encoded(model, self._manifest, self._split, encoded, allow_missing=True, team=self._team)
         metrics = {**about, **evaluation.to_dict(), "selected_by": self._config.train.select_by}
         direction, _, name = self._config.train.select_by.partition("/")
         return Outcome(
