@@ -1,4 +1,8 @@
-"""Ctrl-C and SIGTERM while training: the step under way is finished and saved; asked twice, it stops at once."""
+"""Signals that ask training to stop: the step under way is finished and saved; asked twice, it stops at once.
+
+Ctrl-C (SIGINT) is a person, who sees exit code 130. SIGTERM and SIGUSR1 are a scheduler that takes the machine away:
+what it asks for is done once the run is saved, so the exit code is 0.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,28 @@ import threading
 from types import FrameType
 from typing import Any
 
+from tvrkit.distributed.place import launched
 from tvrkit.errors import StoppedError
 from tvrkit.reporting import Reporter
+
+SAVE = getattr(signal, "SIGUSR1", signal.SIGTERM)
+"""What asks a worker of tvrkit's own launcher to save and end; Windows has no SIGUSR1."""
+
+
+def asked() -> tuple[int, ...]:
+    """The signals that ask for a stop."""
+    # The launcher's agent ends workers by SIGTERM when one has failed: there is nothing to wait for then.
+    return tuple({signal.SIGINT, SAVE} if launched() else {signal.SIGINT, signal.SIGTERM, SAVE})
+
+
+def saved_code(number: int) -> int:
+    """The exit code of a run that was stopped by signal `number` and is saved."""
+    return 128 + number if number == signal.SIGINT else 0
+
+
+def saving_words(number: int) -> str:
+    """What a user sees when signal `number` has come."""
+    return f"{signal.Signals(number).name}: saving after this step; once more stops at once."
 
 
 class StopSignals:
@@ -26,7 +50,7 @@ class StopSignals:
     def __enter__(self) -> StopSignals:
         # Python lets only the main thread set handlers; a training run in another thread is its owner's to stop.
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in asked():
                 self._before[number] = signal.signal(number, self._receive)
         return self
 
@@ -41,4 +65,4 @@ class StopSignals:
         if self.received is not None:
             raise StoppedError("stopped at once; `--resume` goes on from the last checkpoint.", code)
         self.received = number
-        self._report.say(f"{signal.Signals(number).name}: saving after this step; once more stops at once.")
+        self._report.say(saving_words(number))

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from tvrkit.config import Config
 from tvrkit.core.model import RetrievalModel
-from tvrkit.data import Batch, Pair, Quarantine, decoded_batches, frame_request, pair_seed
+from tvrkit.data import Batch, Pair, Quarantine, decoded_batches, frame_request, pad_frames, pair_seed
 from tvrkit.distributed import SOLO, Team
+from tvrkit.distributed.agree import agreed
 from tvrkit.encode import EncodedFrames, encode_frames, encode_pixels, frame_cache
 from tvrkit.errors import VideoError
 from tvrkit.frames.pool import DecodePool
@@ -31,6 +33,9 @@ class Source(Protocol):
 
     def features(self, model: RetrievalModel, batch: Batch) -> tuple[Tensor, Tensor]:
         """Raw frame features (B, F, D) and frame mask (B, F) of a batch, on the model's device."""
+
+    def stand_in(self, model: RetrievalModel, pair: Pair) -> Batch:
+        """Any pair on blank frames, for a process that has none of a batch: it goes along and does not count."""
 
     def close(self) -> None:
         """Give back what it holds."""
@@ -84,6 +89,11 @@ class DecodedFrames:
         pixels, mask = batch.frames.to(model.device), batch.frame_mask.to(model.device)
         return model.encode_frames(pixels, mask), mask
 
+    def stand_in(self, model: RetrievalModel, pair: Pair) -> Batch:
+        """See `Source`."""
+        black = torch.as_tensor(model.pixel_transform(Image.new("RGB", (64, 64))))
+        return Batch((pair,), *pad_frames([black[None]], self._config.model.num_frames))
+
     def close(self) -> None:
         """End the worker processes."""
         self._pool.__exit__(None, None, None)
@@ -112,6 +122,11 @@ class CachedFrames:
         """See `Source`."""
         return batch.frames.to(model.device), batch.frame_mask.to(model.device)
 
+    def stand_in(self, model: RetrievalModel, pair: Pair) -> Batch:
+        """See `Source`."""
+        _, num_frames, dim = self._encoded.frame_features.shape
+        return Batch((pair,), *pad_frames([torch.zeros(1, dim)], num_frames))
+
     def close(self) -> None:
         """Nothing to give back."""
 
@@ -129,7 +144,7 @@ def encode_cached(
     """Frame features of a split, from the cache where they are there; all processes of `team` return all of them."""
     requests = [frame_request(manifest, record, config.model.num_frames, sampling) for record in records]
     with (
-        FeatureStore(frame_cache(model)) as store,
+        agreed(team, lambda: FeatureStore(frame_cache(model))) as store,
         report.progress(f"Frames of {what}", len(requests)) as bar,
     ):
         return encode_frames(
