@@ -12,7 +12,9 @@ from tvrkit.config import TrainConfig
 from tvrkit.core.model import RetrievalModel
 from tvrkit.errors import ConfigError
 from tvrkit.train.depth import distances
+from tvrkit.train.parallel import gradient_norm_and_clip, is_sharded
 from tvrkit.train.patterns import check_patterns, last_match, named_parameters
+from tvrkit.train.towers import hold_statistics
 
 # Where torch has one kernel for the whole step. ViT-B/32's 151 M parameters take a processor .12 s instead of .70.
 _FUSED = ("cuda", "cpu")
@@ -54,12 +56,16 @@ def freeze(
 
 
 def train_mode(model: RetrievalModel) -> None:
-    """Training mode for the modules that have something to train, evaluation mode for frozen ones."""
+    """Training mode for the modules that have something to train, evaluation mode for frozen ones.
+
+    Batch normalisation stays in evaluation mode everywhere, see `hold_statistics`.
+    """
     model.train()
     for module in model.modules():
         parameters = list(module.parameters())
         if parameters and not any(parameter.requires_grad for parameter in parameters):
             module.eval()
+    hold_statistics(model)
 
 
 def parameter_groups(model: RetrievalModel, extra: Mapping[str, nn.Module], config: TrainConfig) -> list[dict]:
@@ -88,7 +94,7 @@ def parameter_groups(model: RetrievalModel, extra: Mapping[str, nn.Module], conf
     for name, parameter in trained_parameters(model, extra):
         (label, peak), matrix = peaks[name], parameter.ndim >= 2
         group = groups.setdefault(
-            (label, peak, matrix, _is_shard(parameter)),
+            (label, peak, matrix, is_sharded(parameter)),
             {
                 "params": [],
                 "names": [],
@@ -135,11 +141,6 @@ def _peaks(names: Sequence[str], config: TrainConfig) -> dict[str, tuple[str, fl
     return peaks
 
 
-def _is_shard(parameter: Tensor) -> bool:
-    # A DTensor, whose module has moved between versions of torch.
-    return hasattr(parameter, "device_mesh")
-
-
 def make_optimizer(groups: list[dict], config: TrainConfig) -> torch.optim.AdamW:
     """AdamW over the groups, in one kernel where there is one; rates are set by `set_rates` before each step."""
     fused = all(parameter.device.type in _FUSED for group in groups for parameter in group["params"])
@@ -181,9 +182,11 @@ def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> dict[str, floa
 
 
 def clip_gradients(optimizer: torch.optim.Optimizer, largest: float) -> Tensor:
-    """Scale all gradients so that their global norm is at most `largest` (0: leave them); returns the norm before."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    return nn.utils.clip_grad_norm_(parameters, largest or math.inf)
+    """Scale all gradients so that their global norm is at most `largest` (0: leave them); returns the norm before.
+
+    Where parameters are sharded, all processes call it.
+    """
+    return gradient_norm_and_clip([p for group in optimizer.param_groups for p in group["params"]], largest)
 
 
 def optimizer_tensors(
