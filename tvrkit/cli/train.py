@@ -42,6 +42,7 @@ NEWEST = "newest"
     flag_value=NEWEST,
     help="Go on with a run that was interrupted, the newest if none is named.",
 )
+@click.option("--dry-run", is_flag=True, help="Show steps, parameters, memory, time and disk; train nothing.")
 def command(
     preset: str | None,
     settings: tuple[str, ...],
@@ -50,6 +51,7 @@ def command(
     pretrained: Path | None,
     out: Path | None,
     resume: str | None,
+    dry_run: bool,
 ) -> None:
     """Train a model on a prepared data set.
 
@@ -60,6 +62,11 @@ def command(
     Example:
       tvrkit train --preset tiny --set train.max_steps=200
     """
+    if dry_run:
+        from tvrkit.cli.train_plan import plan_command
+
+        plan_command(preset, settings, data, pretrained, gpus=gpus, resume=resume)
+        return
     from tvrkit.train.run import new_run, read_run_config
 
     if resume is not None:

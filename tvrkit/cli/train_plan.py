@@ -21,6 +21,27 @@ USUAL_TFLOPS = 100
 TIED = "\u00a0"  # a space at which no line ends; plain in the end
 
 
+def plan_command(
+    preset: str | None,
+    settings: tuple[str, ...],
+    data: str | None,
+    pretrained: Path | None,
+    *,
+    gpus: int | None = None,
+    processes: int | None = None,
+    resume: str | None = None,
+) -> None:
+    """`tvrkit train --dry-run` with the options of `tvrkit train`.
+
+    Raises:
+        ConfigError: a run to be resumed has no plan any more; and as `plan_config`.
+    """
+    if resume is not None:
+        raise ConfigError("--dry-run plans a run that is to begin, so --resume has no part in it.")
+    config, name = plan_config(preset, settings, data, pretrained)
+    show_plan(config, name=name, gpus=gpus, processes=processes)
+
+
 def show_plan(config: Config, *, name: str, gpus: int | None = None, processes: int | None = None) -> None:
     """Print the plan of a run on stdout; neither data, weights, a network nor the GPUs asked for need be here.
 
