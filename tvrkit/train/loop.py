@@ -16,6 +16,7 @@ from tvrkit.distributed import SOLO, Team
 from tvrkit.reporting import Bar, Reporter, Silent
 from tvrkit.train.finite import check_finite
 from tvrkit.train.optim import clip_gradients, schedule, set_rates, train_mode
+from tvrkit.train.prefetch import prefetched
 from tvrkit.train.signals import StopSignals
 from tvrkit.train.start import start
 from tvrkit.train.training import Training
@@ -69,18 +70,21 @@ def _epoch(training: Training, epoch: int, batches: list[tuple[Pair, ...]], bar:
     """Train on the batches that are left of an epoch."""
     progress, every = training.progress, training.config.train.save_every_steps
     train_mode(training.model)
-    parts = training.times.waiting(training.source.batches(batches, epoch, training.team))
-    for left, (whole, batch) in zip(reversed(range(len(batches))), zip(batches, parts, strict=True), strict=True):
-        counts = training.agree(batch, signals.received)
-        if sum(counts):  # else none of its videos could be read
-            _step(training, epoch, whole, batch, counts, bar)
-        progress.step += 1
-        progress.validated = False
-        progress.seconds = training.clock.seconds()
-        bar.advance()
-        # An epoch's last step is saved with its validation, by end_of_epoch.
-        if left and progress.step % every == 0:
-            training.save()
+    with contextlib.closing(
+        prefetched(training.source.batches(batches, epoch, training.team), training.model.device)
+    ) as ahead:
+        parts = zip(batches, training.times.waiting(ahead), strict=True)
+        for left, (whole, batch) in zip(reversed(range(len(batches))), parts, strict=True):
+            counts = training.agree(batch, signals.received)
+            if sum(counts):  # else none of its videos could be read
+                _step(training, epoch, whole, batch, counts, bar)
+            progress.step += 1
+            progress.validated = False
+            progress.seconds = training.clock.seconds()
+            bar.advance()
+            # An epoch's last step is saved with its validation, by end_of_epoch.
+            if left and progress.step % every == 0:
+                training.save()
 
 
 def _step(

@@ -88,9 +88,7 @@ class Objective(nn.Module):
         counts = [len(text)] if counts is None else counts
         own = slice(0, counts[team.rank])
         scale = self._scale(model)
-        everyone = VideoFeatures(
-            team.rows(video.frame_features[own], counts), team.rows(video.frame_mask[own], counts)
-        )
+        everyone = VideoFeatures(team.rows(video.frame_features[own], counts), team.rows(video.frame_mask[own], counts))
         similarity = team.rows(model.similarity(text, everyone)[own], counts)
         video_ids = team.rows(video_ids[own], counts)
         if self.config.name == "neg_nce":

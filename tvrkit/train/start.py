@@ -38,6 +38,7 @@ from tvrkit.train.times import StepTimes
 from tvrkit.train.towers import prepare_towers
 from tvrkit.train.training import Training
 from tvrkit.train.validation import Validation
+from tvrkit.train.warm import warm_start
 from tvrkit.workspace import manifest_path
 
 
@@ -140,7 +141,13 @@ def _data(config: Config, run: Path, resume: bool, team: Team) -> _Data:
 def _model(config: Config, checkpoint: Path | None, device: str, report: Reporter) -> RetrievalModel:
     if checkpoint is not None:
         return load_model(checkpoint, device)
-    return build_model(config.model, device)
+    model = build_model(config.model, device)
+    if config.train.init_from is not None:
+        started = warm_start(model, config.train.init_from)
+        report.say(f"Warm start from {config.train.init_from}: {started.words()}")
+        for remark in started.remarks:
+            report.warn(remark)
+    return model
 
 
 def _source(
