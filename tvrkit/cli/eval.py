@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -94,25 +94,33 @@ def command(runs: tuple[str, ...], models: tuple[str, ...], matrices: tuple[str,
     """
     _check(runs, models, matrices, options)
     if matrices:
-        measured, comparisons = _matrices(matrices, options)
-        manifest = None
-    else:
-        from tvrkit.cli.evaluation_models import Choices, measure_models
+        _show(*_matrices(matrices, options), None, options)
+        return
+    from tvrkit.cli.evaluation_models import Choices, measure_models
+    from tvrkit.cli.failures import explain
+    from tvrkit.distributed import join, own_device
+    from tvrkit.reporting import Silent
 
+    device = choose_device(options["device"])
+    kind: Literal["cpu", "cuda"] = "cuda" if device.startswith("cuda") else "cpu"
+    with join(kind, explain) as team:
         choices = Choices(
             data=options["data"],
             split=options["split"] or SPLIT,
             zero_shot=options["zero_shot"],
-            device=choose_device(options["device"]),
+            device=device if team.size == 1 else own_device(kind),
             reader=options["reader"],
             workers=options["workers"],
             timeout=options["timeout"],
             allow_missing=options["allow_missing"],
+            team=team,
+            report=output if team.leads else Silent(),
             temperature=_temperature(options),
             query_bank=options["query_bank"],
         )
         measured, comparisons, manifest = measure_models(runs, models, choices)
-    _show(measured, comparisons, manifest, options)
+        if team.leads:
+            _show(measured, comparisons, manifest, options)
 
 
 def _check(runs: tuple[str, ...], models: tuple[str, ...], matrices: tuple[str, ...], options: dict[str, Any]) -> None:

@@ -7,23 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tvrkit.cli import output
 from tvrkit.cli.evaluation import Comparison, Measured, Row, chosen_by, compare_with_first, letter_of
-from tvrkit.errors import ConfigError, DataError, TvrkitError
-from tvrkit.manifest import Manifest, read_manifest
+from tvrkit.cli.evaluation_choice import choose, require_manifest
+from tvrkit.errors import ConfigError, TvrkitError
+from tvrkit.manifest import Manifest
 
 if TYPE_CHECKING:
     from tvrkit.config import ModelConfig
     from tvrkit.core import RetrievalModel
+    from tvrkit.distributed import Team
     from tvrkit.encode import EncodedFrames
     from tvrkit.evaluate import Evaluation
+    from tvrkit.reporting import Reporter
+    from tvrkit.store import FeatureStore
 
 BANK_SPLIT = "train"
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What to measure on, how to read it, and what to add: rows with dual softmax, rows with a query bank."""
+    """What to measure on, how to read it, and what to add: rows with dual softmax, rows with a query bank.
+
+    The processes of `team` share the work: all of them go the same way through this module.
+    """
 
     data: str | None
     split: str
@@ -33,6 +39,8 @@ class Choices:
     workers: int
     timeout: float
     allow_missing: bool
+    team: Team
+    report: Reporter
     temperature: float | None = None
     query_bank: int | None = None
 
@@ -46,81 +54,20 @@ def measure_models(
         ConfigError: there is no such run, or they were trained on different data sets and none is named.
         DataError: there is no such split, or a part of it cannot be measured.
     """
-    from tvrkit.evaluate import require_whole
+    from tvrkit.distributed.agree import agreed
 
-    chosen = _choose_models(runs, models)
-    manifest = read_manifest(_choose_data(choices.data, chosen))
-    # Before anything costs time.
-    manifest.split(choices.split)
-    if not choices.allow_missing:
-        require_whole(manifest, choices.split)
-    if choices.query_bank is not None:
-        _require_bank(manifest, choices.split)
+    team = choices.team
+    # One process chooses: the newest run may be another a moment later.
+    choice = agreed(team, lambda: choose(runs, models, choices.data) if team.leads else ([], Path()))
+    chosen, path = team.from_leader(choice)
+    bank = BANK_SPLIT if choices.query_bank is not None else None
+    manifest = agreed(team, lambda: require_manifest(path, choices.split, bank, allow_missing=choices.allow_missing))
     baselines: list[ModelConfig] = []
     measured = []
     for place, (source, folder) in enumerate(chosen):
         letter = letter_of(place) if len(chosen) > 1 else None
         measured.append(_measure_one(source, folder, letter, manifest, choices, baselines))
     return measured, compare_with_first(measured), manifest
-
-
-def _require_bank(manifest: Manifest, split: str) -> None:
-    if split == BANK_SPLIT:
-        raise ConfigError(
-            f"--query-bank takes captions of {BANK_SPLIT!r}, which is what is measured: choose another --split."
-        )
-    if BANK_SPLIT not in manifest.splits():
-        raise DataError(f"--query-bank takes training captions, and {manifest.name} has no split {BANK_SPLIT!r}.")
-
-
-def _choose_models(runs: Sequence[str], models: Sequence[str]) -> list[tuple[str, Path | None]]:
-    """What to load, and the run or exported folder that it is, if it is one."""
-    from tvrkit.workspace import runs as runs_there
-    from tvrkit.workspace import runs_folder
-
-    if models:
-        from tvrkit.core.zero_shot import is_open_clip_folder
-
-        # A backbone as it is published was not trained here, and is its own baseline.
-        folders = [Path(model) if Path(model).is_dir() and not is_open_clip_folder(model) else None for model in models]
-        return list(zip(models, folders, strict=True))
-    chosen: list[tuple[str, Path | None]] = []
-    for run in runs:
-        folder = next((path for path in (Path(run), runs_folder() / run) if path.is_dir()), None)
-        if folder is None:
-            raise ConfigError(f"there is no run {run!r}, neither here nor in {runs_folder()}.")
-        chosen.append((str(folder), folder))
-    if chosen:
-        return chosen
-    there = runs_there()
-    if not there:
-        raise ConfigError(
-            f"there is no run in {runs_folder()}: train one with `tvrkit train`, or name a model with --model."
-        )
-    return [(str(there[-1]), there[-1])]
-
-
-def _choose_data(data: str | None, chosen: Sequence[tuple[str, Path | None]]) -> Path:
-    """The manifest: the one named, else the one that the runs were trained on, else the only one prepared."""
-    from tvrkit.train.run import read_run
-    from tvrkit.workspace import RUN_FILE, manifest_path
-
-    if data is not None:
-        return manifest_path(data)
-    found: dict[Path, str] = {}
-    for source, folder in chosen:
-        if folder is not None and (folder / RUN_FILE).is_file():
-            info = read_run(folder)
-            there = Path(str(info["manifest"]))
-            # A project folder may have moved since, with its data.
-            path = there if there.is_file() else manifest_path(str(info["dataset"]))
-            found.setdefault(path.resolve(), f"{source} on {info['dataset']}")
-    if len(found) > 1:
-        raise ConfigError(
-            f"these runs were trained on different data sets ({', '.join(found.values())}):"
-            " name the one to measure all of them on with --data."
-        )
-    return next(iter(found), None) or manifest_path(None)
 
 
 def _measure_one(
@@ -133,12 +80,13 @@ def _measure_one(
 ) -> Measured:
     """Measure a model, and its backbone as it was pretrained where that is wanted and was not measured yet."""
     from tvrkit.core import load_model
+    from tvrkit.distributed.agree import agreed
 
-    model = load_model(source, choices.device)
-    output.say(f"{f'Model {letter}' if letter else 'Model'}: {source}{chosen_by(folder)}")
+    model = agreed(choices.team, lambda: load_model(source, choices.device))
+    choices.report.say(f"{f'Model {letter}' if letter else 'Model'}: {source}{chosen_by(folder)}")
     rows = [_measure(letter or (source if folder is None else "trained"), model, manifest, choices)]
     wanted = choices.zero_shot if letter is None else bool(choices.zero_shot)
-    if wanted is not False and folder is not None and (base := _zero_shot(model, choices.device, wanted)):
+    if wanted is not False and folder is not None and (base := _zero_shot(model, choices, wanted)):
         if base.config not in baselines:
             rows.append(_measure(f"{letter} 0-shot" if letter else "zero-shot", base, manifest, choices))
         baselines.append(base.config)
@@ -149,10 +97,13 @@ def _measure(name: str, model: RetrievalModel, manifest: Manifest, choices: Choi
     from tvrkit.evaluate import HARD_SPLIT, evaluate_encoded, evaluate_hard, with_dual_softmax
 
     encoded = _encode(name, model, manifest, choices.split, choices)
-    evaluation = evaluate_encoded(model, manifest, choices.split, encoded, allow_missing=choices.allow_missing)
+    evaluation = evaluate_encoded(
+        model, manifest, choices.split, encoded, allow_missing=choices.allow_missing, team=choices.team
+    )
     hard = None
     if choices.split == "test" and HARD_SPLIT in manifest.splits():
-        hard = evaluate_hard(model, manifest, _encode(name, model, manifest, HARD_SPLIT, choices))
+        clips = _encode(name, model, manifest, HARD_SPLIT, choices)
+        hard = evaluate_hard(model, manifest, clips, team=choices.team)
     normalised = []
     if choices.temperature is not None:
         normalised.append(with_dual_softmax(evaluation, choices.temperature))
@@ -169,12 +120,11 @@ def _with_bank(
     encoded: EncodedFrames,
     choices: Choices,
 ) -> Evaluation:
-    from tvrkit.encode import frame_cache
     from tvrkit.evaluate import query_bank, with_query_bank
     from tvrkit.reporting import counted
-    from tvrkit.store import FeatureStore
 
-    with FeatureStore(frame_cache(model)) as store, output.progress(f"Frames of the query bank, {name}") as bar:
+    progress = choices.report.progress(f"Frames of the query bank, {name}")
+    with _cache(model, choices) as store, progress as bar:
         bank = query_bank(
             model,
             manifest,
@@ -187,18 +137,17 @@ def _with_bank(
             timeout_seconds=choices.timeout,
             store=store,
             on_progress=counted(bar),
+            team=choices.team,
         )
     return with_query_bank(evaluation, bank)
 
 
 def _encode(name: str, model: RetrievalModel, manifest: Manifest, split: str, choices: Choices) -> EncodedFrames:
-    from tvrkit.encode import frame_cache
     from tvrkit.evaluate import encode_split
     from tvrkit.reporting import counted
-    from tvrkit.store import FeatureStore
 
-    total = len(manifest.split(split))
-    with FeatureStore(frame_cache(model)) as store, output.progress(f"Frames of {split}, {name}", total) as bar:
+    progress = choices.report.progress(f"Frames of {split}, {name}", len(manifest.split(split)))
+    with _cache(model, choices) as store, progress as bar:
         return encode_split(
             model,
             manifest,
@@ -208,12 +157,22 @@ def _encode(name: str, model: RetrievalModel, manifest: Manifest, split: str, ch
             timeout_seconds=choices.timeout,
             store=store,
             on_progress=counted(bar),
+            team=choices.team,
         )
 
 
-def _zero_shot(model: RetrievalModel, device: str, wanted: bool | None) -> RetrievalModel | None:
+def _cache(model: RetrievalModel, choices: Choices) -> FeatureStore:
+    from tvrkit.distributed.agree import agreed
+    from tvrkit.encode import frame_cache
+    from tvrkit.store import FeatureStore
+
+    return agreed(choices.team, lambda: FeatureStore(frame_cache(model)))
+
+
+def _zero_shot(model: RetrievalModel, choices: Choices, wanted: bool | None) -> RetrievalModel | None:
     """The backbone as it was pretrained; None, with a line that says why, where that is not to be had."""
     from tvrkit.core import build_model
+    from tvrkit.distributed.agree import agreed
     from tvrkit.evaluate import baseline_config
 
     config = baseline_config(model.config)
@@ -221,10 +180,10 @@ def _zero_shot(model: RetrievalModel, device: str, wanted: bool | None) -> Retri
         reason = "its backbone began from random weights"
     else:
         try:
-            return build_model(config, device)
+            return agreed(choices.team, lambda: build_model(config, choices.device))
         except TvrkitError as error:  # it cannot be downloaded, or a weights file of one's own lies elsewhere now
             reason = str(error)
     if wanted:
         raise ConfigError(f"--zero-shot: there is no pretrained model to compare with, {reason}")
-    output.say(f"No zero-shot row: {reason}")
+    choices.report.say(f"No zero-shot row: {reason}")
     return None
