@@ -190,20 +190,6 @@ def load_training_state(folder: Path, device: torch.device | str) -> tuple[dict[
     return tensors, progress
 
 
-def random_tensors() -> dict[str, Tensor]:
-    """The state of torch's generators (nothing else is drawn from during training)."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"random/cpu": torch.get_rng_state()} | {f"random/cuda/{i}": state for i, state in enumerate(cuda)}
-
-
-def load_random_tensors(tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `random_tensors` gave; generators of devices that are not here are left out."""
-    torch.set_rng_state(tensors["random/cpu"].cpu())
-    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        if f"random/cuda/{index}" in tensors:
-            torch.cuda.set_rng_state(tensors[f"random/cuda/{index}"].cpu(), index)
-
-
 def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose names begin with `prefix`, named without it."""
     return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
