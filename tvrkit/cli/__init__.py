@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 
 from tvrkit import __version__
+from tvrkit.errors import TeamError
 
 # In the order of work, which is the order of the help page. The summaries stand here so that the page imports no
 # command; a test holds them to the first line of each command's own help.
@@ -79,6 +80,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.stdout.flush()
     except BaseException as error:  # noqa: B036 - the exit code of everything is decided in one place
         code = _fail(error)
+        if isinstance(error, TeamError):
+            # What NCCL still has to say to processes that are gone would never end.
+            sys.stderr.flush()
+            os._exit(code)
     sys.exit(code if isinstance(code, int) else 0)
 
 

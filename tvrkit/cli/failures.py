@@ -12,7 +12,7 @@ import traceback
 import click
 
 from tvrkit.cli.output import printable
-from tvrkit.errors import TvrkitError
+from tvrkit.errors import StoppedError, TeamError, TvrkitError
 
 TRACEBACK = "TVRKIT_TRACEBACK"
 
@@ -20,14 +20,19 @@ TRACEBACK = "TVRKIT_TRACEBACK"
 def report(error: BaseException) -> int:
     """Print the sentence for `error` on stderr and return the exit code."""
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
-        click.echo("Interrupted.", err=True)
+        click.echo(explain(error), err=True)
         return 130
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
+    words = explain(error)
+    if isinstance(error, TeamError) and not words:
+        return error.exit_code  # another process of the team says it
     if os.environ.get(TRACEBACK):
         traceback.print_exception(error)
-    click.echo(f"Error: {printable(explain(error))}", err=True)
+    # To be asked to stop is no error.
+    asked = isinstance(error.__cause__ if isinstance(error, TeamError) else error, (StoppedError, KeyboardInterrupt))
+    click.echo(f"{'' if asked else 'Error: '}{printable(words)}", err=True)
     return error.exit_code if isinstance(error, TvrkitError) else 1
 
 
@@ -35,6 +40,10 @@ def explain(error: BaseException) -> str:
     """One sentence for any exception; for one that nobody foresaw, its name and where the traceback can be had."""
     if isinstance(error, TvrkitError):
         return str(error)
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        return "Interrupted."
+    if isinstance(error, click.ClickException):
+        return error.format_message()
     for cause in _chain(error):
         for kind in (_installation, _disk, _memory):
             if sentence := kind(cause):

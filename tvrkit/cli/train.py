@@ -9,7 +9,9 @@ import click
 
 from tvrkit.cli import output
 from tvrkit.cli.options import data_option
+from tvrkit.cli.processes import chosen, processes_options, start_team, team_of
 from tvrkit.errors import ConfigError, DataError
+from tvrkit.reporting import Reporter, Silent
 
 if TYPE_CHECKING:
     from tvrkit.config import Config
@@ -23,12 +25,7 @@ NEWEST = "newest"
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting, as train.lr=1e-4; repeatable."
 )
 @data_option
-@click.option(
-    "--gpus",
-    type=click.IntRange(min=0),
-    metavar="N",
-    help="GPUs to train on; 0 is the CPU.  [default: 1 if there is one]",
-)
+@processes_options
 @click.option(
     "--pretrained", type=click.Path(path_type=Path), help="A backbone's weights file (.safetensors or .pt) of your own."
 )
@@ -48,6 +45,7 @@ def command(
     settings: tuple[str, ...],
     data: str | None,
     gpus: int | None,
+    processes: int | None,
     pretrained: Path | None,
     out: Path | None,
     resume: str | None,
@@ -56,19 +54,19 @@ def command(
     """Train a model on a prepared data set.
 
     Without options it trains the preset that fits the one data set prepared here. Ctrl-C saves first; --resume then
-    goes on as if nothing had happened. docs/training.md lists presets and settings.
+    goes on as if nothing had happened. docs/training.md lists presets and settings; docs/cluster.md tells of several
+    machines.
 
     \b
-    Example:
+    Examples:
       tvrkit train --preset tiny --set train.max_steps=200
+      tvrkit train --preset msrvtt-b32 --gpus 4
     """
     if dry_run:
         from tvrkit.cli.train_plan import plan_command
 
         plan_command(preset, settings, data, pretrained, gpus=gpus, resume=resume)
         return
-    from tvrkit.train.run import new_run, read_run_config
-
     if resume is not None:
         given = {"--preset": preset, "--set": settings, "--data": data, "--pretrained": pretrained, "--out": out}
         for option, value in given.items():
@@ -76,23 +74,68 @@ def command(
                 raise ConfigError(
                     f"--resume goes on with the run's own settings, so {option} cannot be changed with it."
                 )
-        run = _run_to_resume(resume)
-        config = read_run_config(run)
+    kind, start = chosen(gpus, processes)
+    if start > 1:
+        _in_processes(start, kind, preset, settings, data, pretrained, out, resume)
+        return
+    with team_of(kind) as team:
+        from tvrkit.distributed import own_device
+        from tvrkit.train.loop import train
+
+        report = output if team.leads else Silent()
+        config, run, _ = _choose(preset, settings, data, pretrained, out, resume, report)
+        run = team.from_leader(run)  # its name has the time in it
+        device = own_device(kind) if team.size > 1 else kind
+        train(config, run, resume=resume is not None, device=device, report=report, team=team)
+    if team.leads:
+        click.echo(run)
+
+
+def _in_processes(
+    number: int,
+    kind: str,
+    preset: str | None,
+    settings: tuple[str, ...],
+    data: str | None,
+    pretrained: Path | None,
+    out: Path | None,
+    resume: str | None,
+) -> None:
+    """Do the same in several processes; what is wrong with the words of the command is found out before."""
+    _, run, preset = _choose(preset, settings, data, pretrained, out, resume, output)
+    arguments = ["train", "--gpus", str(number if kind == "cuda" else 0)]
+    if resume is not None:
+        arguments += ["--resume", str(run)]
     else:
-        config, name, dataset = _choose_config(preset, settings, data, pretrained)
-        run = out or new_run(dataset, name)
-    device = _device(gpus)
+        options = {"--preset": preset, "--data": data, "--pretrained": pretrained, "--out": run}
+        arguments += [f"{option}={value}" for option, value in options.items() if value is not None]
+        arguments += [f"--set={setting}" for setting in settings]
+    start_team(arguments, number, f"`tvrkit train --resume {run}` goes on from its last checkpoint, if it has one")
 
-    from tvrkit.train.loop import train
 
-    train(config, run, resume=resume is not None, device=device, report=output)
-    click.echo(run)
+def _choose(
+    preset: str | None,
+    settings: tuple[str, ...],
+    data: str | None,
+    pretrained: Path | None,
+    out: Path | None,
+    resume: str | None,
+    report: Reporter,
+) -> tuple[Config, Path, str | None]:
+    """The config, the folder of the run and the preset."""
+    from tvrkit.train.run import new_run, read_run_config
+
+    if resume is not None:
+        run = _run_to_resume(resume)
+        return read_run_config(run), run, None
+    config, preset, dataset = _choose_config(preset, settings, data, pretrained, report)
+    return config, out or new_run(dataset, Path(preset).stem), preset
 
 
 def _choose_config(
-    preset: str | None, settings: tuple[str, ...], data: str | None, pretrained: Path | None
-) -> tuple[Config, str | None, str]:
-    """The config, the name of its preset, and that of its data set.
+    preset: str | None, settings: tuple[str, ...], data: str | None, pretrained: Path | None, report: Reporter
+) -> tuple[Config, str, str]:
+    """The config, its preset, and the name of its data set.
 
     A data set that is named (by --data, by a setting or by the preset) is taken; else the only one prepared. Without
     --preset the data set's own is taken.
@@ -111,7 +154,7 @@ def _choose_config(
             raise DataError(
                 f"the data set {manifest.name} does not say which preset fits it: choose one with --preset."
             )
-        output.say(f"Preset {preset}, which fits the data set {manifest.name}.")
+        report.say(f"Preset {preset}, which fits the data set {manifest.name}.")
     config = load_config(preset, settings)
     if named is not None:
         config = replace(config, data=replace(config.data, dataset=named))
@@ -119,7 +162,7 @@ def _choose_config(
         if not pretrained.is_file():
             raise ConfigError(f"--pretrained {pretrained}: there is no such file.")
         config = replace(config, model=replace(config.model, pretrained=str(pretrained.resolve())))
-    return config, Path(preset).stem, manifest.name
+    return config, preset, manifest.name
 
 
 def _run_to_resume(word: str) -> Path:
@@ -134,23 +177,3 @@ def _run_to_resume(word: str) -> Path:
     if not there:
         raise ConfigError(f"--resume: there is no run in {runs_folder()} to go on with.")
     return there[-1]
-
-
-def _device(gpus: int | None) -> str:
-    """The device that `--gpus` means.
-
-    Raises:
-        ConfigError: the machine has fewer, or more than one is asked for.
-    """
-    import torch
-
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if gpus is None:
-        gpus = min(1, there)
-    if gpus > there:
-        have = f"{there} GPU{'s' if there != 1 else ''}" if there else "no GPU that torch can use"
-        way_out = "`--gpus 1` trains on one" if there else "`--gpus 0` trains on the CPU"
-        raise ConfigError(f"--gpus {gpus}: this machine has {have}; {way_out}.")
-    if gpus > 1:
-        raise ConfigError(f"--gpus {gpus}: training on several GPUs comes with the next version; `--gpus 1` takes one.")
-    return "cuda" if gpus else "cpu"

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from tvrkit.distributed.fallen import Fall, fall, follows
 from tvrkit.distributed.place import WORKERS, Place, launched, place
 from tvrkit.distributed.team import SOLO, Team
-from tvrkit.errors import ConfigError, InstallError, TeamError, TvrkitError
+from tvrkit.errors import ConfigError, InstallError, TeamError
 
 DeviceKind = Literal["cpu", "cuda"]
 
@@ -93,7 +93,8 @@ def exit_code(error: BaseException) -> int:
     """What the process exits with."""
     if isinstance(error, KeyboardInterrupt):
         return 130
-    return error.exit_code if isinstance(error, TvrkitError) else 1
+    code = getattr(error, "exit_code", 1)  # click's errors have one as well
+    return code if isinstance(code, int) else 1
 
 
 def _meet(mine: Place, kind: DeviceKind) -> dist.Store:
