@@ -116,6 +116,12 @@ class DataConfig:
         _at_least("data.workers", self.workers, 0)
         if self.timeout_seconds <= 0:
             raise ConfigError(f"data.timeout_seconds must be above 0, not {self.timeout_seconds}.")
+        if self.cache_frames and self.sampling == "random":
+            raise ConfigError(
+                "data.cache_frames keeps the frames that a video is shown by, and data.sampling=random takes others"
+                " each time: set data.sampling=uniform or data.cache_frames=false (`tvrkit prepare --compress` makes"
+                " any sampling fast)."
+            )
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 import pickle
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from functools import partial
 
 from tvrkit.errors import ConfigError
+from tvrkit.frames.cache import PixelCache
 from tvrkit.frames.child import Child
 from tvrkit.frames.children import Children
 from tvrkit.frames.preprocess import Transform, without_torch
@@ -40,6 +41,7 @@ class DecodePool:
         reader: `auto`, `av` or `decord`.
         timeout_seconds: limit for one video, decoding and transforming.
         prefetch: how many videos may be ahead of the one asked for; 4 a worker if not given.
+        cache: where frames are looked up and kept; what it has is not decoded.
 
     Raises:
         ConfigError: a reader, a number of workers, or a transform that cannot be used.
@@ -52,6 +54,7 @@ class DecodePool:
         reader: str = "auto",
         timeout_seconds: float = 60.0,
         prefetch: int | None = None,
+        cache: PixelCache | None = None,
     ) -> None:
         check_settings(reader, timeout_seconds)
         if workers < 0 or (prefetch is not None and prefetch < 1):
@@ -61,6 +64,7 @@ class DecodePool:
         self._reader = reader
         self._timeout_seconds = timeout_seconds
         self._prefetch = prefetch or 4 * workers
+        self._cache = cache
         self._closed = False
 
     def __enter__(self) -> DecodePool:
@@ -96,7 +100,9 @@ class DecodePool:
 
     def _here(self, requests: Iterable[FrameRequest]) -> Iterator[Decoded]:
         for request in requests:
-            yield decode_here(request, self._reader, self._timeout_seconds, self._transform)
+            yield self._cached(
+                request, partial(decode_here, request, self._reader, self._timeout_seconds, self._transform)
+            )
 
     def _ahead(self, children: Children, requests: Iterable[FrameRequest]) -> Iterator[Decoded]:
         waiting: deque[Future[Decoded]] = deque()
@@ -112,7 +118,16 @@ class DecodePool:
                 future.cancel()
 
     def _decode(self, request: FrameRequest, child: Child) -> Decoded:
-        return child.decode(request, self._reader, self._timeout_seconds)
+        return self._cached(request, partial(child.decode, request, self._reader, self._timeout_seconds))
+
+    def _cached(self, request: FrameRequest, decode: Callable[[], Decoded]) -> Decoded:
+        if self._cache is None:
+            return decode()
+        kept = self._cache.get(request)
+        if kept is None:
+            kept = decode()
+            self._cache.put(kept)
+        return kept
 
 
 def _pickled(transform: Transform | None) -> bytes | None:

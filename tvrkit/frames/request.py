@@ -96,8 +96,8 @@ class Decoded:
 
     Attributes:
         request: what was asked.
-        frames: transformed and stacked, (F, 3, H, W) float32 for open_clip's transforms; without a transform
-            (F, H, W, 3) uint8 RGB. None after an error.
+        frames: transformed and stacked, (F, 3, H, W) float32 for open_clip's transforms and uint8 for their first part;
+            without a transform (F, H, W, 3) uint8 RGB. None after an error.
         pts_seconds: (F,) float64, None after an error.
         duration_seconds: of the whole file, None after an error.
         error: why there are no frames, else None.

@@ -16,6 +16,7 @@ from tvrkit.distributed import SOLO, Team
 from tvrkit.distributed.agree import agreed
 from tvrkit.encode import EncodedFrames, encode_frames, encode_pixels, frame_cache
 from tvrkit.errors import VideoError
+from tvrkit.frames.cache import pixel_cache
 from tvrkit.frames.pool import DecodePool
 from tvrkit.manifest import Manifest, Record
 from tvrkit.reporting import Reporter, counted
@@ -57,7 +58,11 @@ class DecodedFrames:
         self._quarantine, self._report = quarantine, report
         data = config.data
         self._pool = DecodePool(
-            data.workers, model.pixel_transform, reader=data.reader, timeout_seconds=data.timeout_seconds
+            data.workers,
+            model.pixel_transform,
+            reader=data.reader,
+            timeout_seconds=data.timeout_seconds,
+            cache=pixel_cache(model.backbone.preprocess_cfg, data.reader) if data.cache_frames else None,
         )
         self._pool.__enter__()
 
