@@ -24,6 +24,7 @@ COMMANDS = {
     "prepare": "Turn videos and captions into a data set.",
     "models": "List the backbones that --model takes.",
     "train": "Train a model on a prepared data set.",
+    "sweep": "Train several settings with several seeds and compare them.",
     "eval": "Measure how well a model finds videos by captions, and back.",
     "export": "Write a trained model as one folder that loads anywhere.",
     "convert": "Turn other code's weights into a model that tvrkit can use.",
@@ -74,6 +75,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     # torch's threads wait for each other by spinning. Beside the processes that decode, the one waited for often has no
     # core to run on: on two busy cores a small vision tower read 1.5 clips a second spinning, 25 sleeping.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # When a process of several is gone, torch's C++ tells each of the others in thirty lines of its own stack.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         # Not standalone: click would print its own words for some failures and tracebacks for others.
         code = cli.main(args=arguments, prog_name="tvrkit", standalone_mode=False)

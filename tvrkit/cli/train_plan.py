@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 WIDTH, LABEL = 80, 12
 USUAL_TFLOPS = 100
+SMALL = 2e9  # bytes that need no thought
 TIED = "\u00a0"  # a space at which no line ends; plain in the end
 
 
@@ -172,7 +173,7 @@ def _memory(plan: Estimate, room: float | None) -> Iterator[str]:
     yield from _row("memory", f"about {size(memory.total)} each process ({kind}), beside what libraries take")
     yield from _row("", ", ".join(f"{what} {size(number)}" for what, number in named.items() if number))
     others = {micro: number for micro, number in plan.memory_of.items() if micro != plan.micro_batch}
-    if others:
+    if others and memory.total > SMALL:
         choices = ", ".join(f"{micro}:{TIED}{size(number)}" for micro, number in others.items())
         yield from _row("", f"with train.micro_batch {choices}")
     if room is not None and memory.total > 0.9 * room:
