@@ -57,7 +57,7 @@ def launch(arguments: Sequence[str], processes: int, report: Reporter, after: st
         pids = Path(folder) / "workers"
         pids.mkdir()
         team = _Workers(arguments, processes, Path(folder), pids)
-        with _environment(pids, processes), _quiet(), _Forward(pids, report) as signals:
+        with _Forward(pids, report) as signals, _environment(pids, processes), _quiet():
             team.start()
             while team.is_alive():
                 team.join(_LOOK_SECONDS)

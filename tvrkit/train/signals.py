@@ -65,4 +65,5 @@ class StopSignals:
         if self.received is not None:
             raise StoppedError("stopped at once; `--resume` goes on from the last checkpoint.", code)
         self.received = number
-        self._report.say(saving_words(number))
+        if not launched():  # else the launcher, whom the user's signal reached, has said so
+            self._report.say(saving_words(number))
