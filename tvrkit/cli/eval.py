@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from tvrkit.cli import output
 from tvrkit.cli.options import (
@@ -17,10 +18,13 @@ from tvrkit.cli.options import (
     timeout_option,
     workers_option,
 )
+from tvrkit.cli.processes import chosen, processes_options, start_team, team_of
 from tvrkit.errors import ConfigError
+from tvrkit.reporting import Silent
 
 if TYPE_CHECKING:
     from tvrkit.cli.evaluation import Measured
+    from tvrkit.distributed import Team
 
 SPLIT = "test"
 TEMPERATURE = 100.0
@@ -77,6 +81,7 @@ TEMPERATURE = 100.0
 )
 @json_option
 @device_option
+@processes_options
 @reader_option
 @workers_option
 @timeout_option
@@ -90,25 +95,25 @@ def command(runs: tuple[str, ...], models: tuple[str, ...], matrices: tuple[str,
     \b
     Examples:
       tvrkit eval --model ViT-B-32/openai --data shapes --json
+      tvrkit eval --gpus 4
       tvrkit eval --similarity scores.npy --groups 20 --protocol msrvtt-full
     """
     _check(runs, models, matrices, options)
     if matrices:
         _show(*_matrices(matrices, options), None, options)
         return
+    device, start = _where(options)
+    if start > 1:
+        start_team(_given(click.get_current_context()), start, "frames encoded so far stay in the cache")
+        return
     from tvrkit.cli.evaluation_models import Choices, measure_models
-    from tvrkit.cli.failures import explain
-    from tvrkit.distributed import join, own_device
-    from tvrkit.reporting import Silent
 
-    device = choose_device(options["device"])
-    kind: Literal["cpu", "cuda"] = "cuda" if device.startswith("cuda") else "cpu"
-    with join(kind, explain) as team:
+    with team_of("cuda" if device.startswith("cuda") else "cpu") as team:
         choices = Choices(
             data=options["data"],
             split=options["split"] or SPLIT,
             zero_shot=options["zero_shot"],
-            device=device if team.size == 1 else own_device(kind),
+            device=_own(device, team),
             reader=options["reader"],
             workers=options["workers"],
             timeout=options["timeout"],
@@ -121,6 +126,48 @@ def command(runs: tuple[str, ...], models: tuple[str, ...], matrices: tuple[str,
         measured, comparisons, manifest = measure_models(runs, models, choices)
         if team.leads:
             _show(measured, comparisons, manifest, options)
+
+
+def _where(options: dict[str, Any]) -> tuple[str, int]:
+    """The device, and how many processes are still to be started for it.
+
+    Raises:
+        ConfigError: they are not to be had, or the options contradict each other.
+    """
+    device, gpus, processes = options["device"], options["gpus"], options["processes"]
+    if gpus is None and processes is None:
+        return choose_device(device), 1
+    if device not in ("auto", "cpu") or (device == "cpu" and gpus):
+        raise ConfigError(
+            f"--device {device} says where one process computes: leave it out with --gpus or --processes."
+        )
+    return chosen(0 if device == "cpu" else gpus, processes)
+
+
+def _own(device: str, team: Team) -> str:
+    """The device of this process."""
+    from tvrkit.distributed import own_device
+
+    if team.size == 1:
+        return device
+    return own_device("cuda" if device.startswith("cuda") else "cpu")
+
+
+def _given(context: click.Context) -> list[str]:
+    """The command with all that its user gave, for the processes that do the work."""
+    options, words = [], []
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+            continue
+        value = context.params[name]
+        if isinstance(parameter, click.Option) and parameter.is_flag:
+            options.append((parameter.opts if value else parameter.secondary_opts)[0])
+        elif isinstance(parameter, click.Option):
+            options += [f"{parameter.opts[0]}={one}" for one in (value if parameter.multiple else [value])]
+        else:
+            words += value
+    return ["eval", *options, "--", *words]
 
 
 def _check(runs: tuple[str, ...], models: tuple[str, ...], matrices: tuple[str, ...], options: dict[str, Any]) -> None:
