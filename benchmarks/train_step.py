@@ -1,36 +1,186 @@
-"""Where the time of a training step goes, part by part, forward and backward, against the encoders alone.
+"""Where the time of a training step goes, against the encoders alone and a plain step as CLIP4Clip's code does it.
 
-Each part is run by itself on detached inputs, so the parts can be added up; the whole step stands below them. The model
-is the tiny one, all of the paper's parts on, nothing frozen. CPU seconds, one thread, the least of several tries: on a
-shared machine read them as shares. `--small` takes a smaller batch and fewer tries.
+    python benchmarks/train_step.py                                                 the tiny model on the CPU
+    python benchmarks/train_step.py --backbone ViT-B-32 --batch 8 --frames 4        real shapes, random weights
+    python benchmarks/train_step.py --backbone ViT-B-32 --batch 128 --frames 12     on a GPU: bf16, MFU as well
+    python benchmarks/train_step.py --backbone ViT-B-32 --batch 128 --scaled 4      its shares, measured on a CPU
+
+Each part runs forward and backward by itself on detached inputs, so that the parts can be added up; whole steps stand
+below them. All of the paper's parts are on, nothing is frozen, pixels lie on the device already. Three steps take
+turns: ours; the encoders alone (their features summed, backward, optimiser); and the plain one, which is ours with what
+the field's code has instead: whole-tensor einsums for the token-wise scores (`--plain mean`: the mean of the frames, as
+CLIP4Clip's meanP), symmetric cross entropy, texts padded to the context length, AdamW parameter by parameter, fp32.
+`--scaled N` measures the encoders on N videos, whose time grows with their number and nothing else, and takes it times
+batch / N; what meets every caption with every video runs on the whole batch. On the CPU it is CPU seconds of one
+thread, the least of several tries; on a GPU the median, with the device waited for.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from timing import peak_bytes
 from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize, pad
+from torch.utils.flop_counter import FlopCounterMode
 
-from tvrkit.config import LossConfig, TrainConfig, load_config
-from tvrkit.core import RetrievalModel, TextFeatures, VideoFeatures, build_model
+from tvrkit.config import LossConfig, ModelConfig, TrainConfig, load_config
+from tvrkit.core import RetrievalModel, TextFeatures, Tokens, VideoFeatures, build_model
 from tvrkit.losses import neg_nce, triplet_partial_margin
 from tvrkit.train.objective import Objective
-from tvrkit.train.optim import freeze, make_optimizer, parameter_groups, set_rates, train_mode
+from tvrkit.train.optim import clip_gradients, freeze, make_optimizer, parameter_groups, set_rates, train_mode
+from tvrkit.train.towers import prepare_towers
+
+PEAK_TFLOPS = {"H200": 989, "H100": 989, "A100": 312, "L40S": 362, "RTX 4090": 165, "A10G": 70, "L4": 121}
+"""Dense bf16 by the makers' data sheets; `--peak-tflops` for another GPU."""
 
 
-def seconds(function: Callable[[], object], tries: int) -> float:
-    """Least CPU seconds of a call, after one to warm up."""
-    function()
-    taken = []
-    for _ in range(tries):
-        start = time.process_time()
-        function()
-        taken.append(time.process_time() - start)
-    return min(taken)
+class Step:
+    """A model, a batch that is there already, and the parts of a step."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.device = torch.device(options.device)
+        self.bf16 = options.precision == "bf16"
+        method = {"interaction": "weighted_token_wise", "text_side": "both", "key_words": True, "nearest_frame": True}
+        config: ModelConfig = replace(load_config("tiny").model, **method)
+        if options.backbone:
+            shapes = {"num_frames": options.frames, "max_words": 32, "temporal": "transformer", "temporal_layers": 4}
+            config = replace(config, backbone=options.backbone, pretrained=None, **shapes)
+        torch.manual_seed(0)
+        model: RetrievalModel = build_model(config, self.device)
+        self.model = model
+        self.objective = Objective(
+            LossConfig(name="neg_nce", partial_weight=1.0),
+            dim=model.backbone.dim,
+            num_frames=config.num_frames,
+            max_words=model.backbone.max_words,
+        ).to(self.device)
+        freeze(model, "none", learn_scale=False)
+        settings = TrainConfig(
+            lr=0.0, clip_lr=0.0, compile=options.compile, gradient_checkpointing=options.gradient_checkpointing
+        )
+        prepare_towers(model, settings)
+        train_mode(model)
+        groups = parameter_groups(model, {"objective": self.objective}, settings)
+        self.optimizer = make_optimizer(groups, settings)
+        learned = [{**group, "lr": 0.0} for group in groups]
+        self.plain_optimizer = torch.optim.AdamW(learned, lr=0.0, betas=(0.9, 0.98), eps=1e-6, foreach=False)
+
+        size = model.backbone.preprocess_cfg["size"]
+        few = options.scaled or options.batch
+        self.rows = torch.arange(options.batch, device=self.device) % few  # of the encoded ones, for the whole batch
+        self.pixels = torch.randn(few, config.num_frames, 3, *size, device=self.device)
+        self.mask = torch.ones(few, config.num_frames, dtype=torch.bool, device=self.device)
+        self.captions = [
+            f"a small red circle moves left then {n} big blue squares move up" for n in range(options.batch)
+        ]
+        self.ids = torch.arange(options.batch, device=self.device)
+        self.tokens = model.tokenize(self.captions[:few]).to(self.device)
+
+    def autocast(self, function: Callable[[], object]) -> Callable[[], object]:
+        def under() -> object:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                return function()
+
+        return under
+
+    def parts(self) -> dict[str, Callable[[], object]]:
+        """Forward and backward of each."""
+        model, mask, objective = self.model, self.mask, self.objective
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            frames = model.encode_frames(self.pixels, mask)[self.rows]
+            frames += 0.1 * torch.randn_like(frames)  # no two alike
+            text = model.encode_text(self.tokens)[self.rows]
+            video = model.encode_video(frames, mask[self.rows])
+            similarity = model.similarity(text, video)
+
+        def margins() -> None:
+            assert objective.partial is not None
+            orders = objective.partial(leaf_text(text), leaf_video(video))
+            found = zip(orders.positive, orders.negative, orders.valid, strict=True)
+            torch.stack([triplet_partial_margin(*order, 0.1) for order in found]).sum().backward()
+
+        def encode_text() -> None:
+            encoded = model.encode_text(self.tokens)
+            total(encoded.text_features, encoded.word_features).backward()
+
+        parts: dict[str, Callable[[], object]] = {
+            "vision": lambda: model.encode_frames(self.pixels, mask).sum().backward(),
+            "tokenizer": lambda: model.tokenize(self.captions),
+            "text": encode_text,
+            "temporal": lambda: model.encode_video(leaf(frames), mask[self.rows]).frame_features.sum().backward(),
+            "interaction": lambda: model.similarity(leaf_text(text), leaf_video(video)).sum().backward(),
+            "NegNCE": lambda: neg_nce(leaf(similarity), 100.0, video_ids=self.ids).backward(),
+            "TPM-CL": margins,
+        }
+        return {name: self.autocast(part) for name, part in parts.items()} | {
+            "clip gradient": lambda: clip_gradients(self.optimizer, 1.0),
+            "optimiser": self.optimizer.step,
+        }
+
+    def ours(self) -> None:
+        """As tvrkit trains."""
+        model = self.model
+        set_rates(self.optimizer, 1.0)
+        self.optimizer.zero_grad()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            tokens = model.tokenize(self.captions).to(self.device)
+            text = model.encode_text(tokens)
+            video = model.encode_video(model.encode_frames(self.pixels, self.mask), self.mask)
+            loss = self.objective(model, text, video, self.ids, 0).total
+        loss.backward()
+        clip_gradients(self.optimizer, 1.0)
+        self.optimizer.step()
+
+    def encoders(self) -> None:
+        """(a) The two towers, and nothing on top of them."""
+        self.optimizer.zero_grad()
+        self.encoders_backward()
+        self.optimizer.step()
+
+    def encoders_backward(self) -> None:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            text = self.model.encode_text(self.tokens)
+            frames = self.model.encode_frames(self.pixels, self.mask)
+        total(text.text_features, text.word_features, frames).backward()
+
+    def plain(self, kind: str) -> None:
+        """(b) What one writes first, and what the field's code does."""
+        model = self.model
+        self.plain_optimizer.zero_grad()
+        tokens = padded(model.tokenize(self.captions), model.backbone.context_length).to(self.device)
+        text = model.encode_text(tokens)
+        video = model.encode_video(model.encode_frames(self.pixels, self.mask), self.mask)
+        if kind == "mean":
+            similarity = text.text_features @ normalize(video.frame_features.mean(dim=1), dim=-1).T
+        else:
+            similarity = whole_tensor(model, text, video)
+        logits = 100.0 * similarity
+        (0.5 * (cross_entropy(logits, self.ids) + cross_entropy(logits.T, self.ids))).backward()
+        parameters = [p for group in self.plain_optimizer.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0, foreach=False)
+        self.plain_optimizer.step()
+
+
+def whole_tensor(model: RetrievalModel, text: TextFeatures, video: VideoFeatures) -> Tensor:
+    """Learned token-wise scores, every step on the (t, v, w, f) tensor, as DRL's code has them."""
+    frame_pool = model.interaction.frame_weights(video.frame_features, video.frame_mask)
+    word_pool = model.interaction.word_weights(text.word_features, text.word_mask)
+    scores = torch.einsum("twd,vfd->tvwf", text.word_features, video.frame_features)
+    scores = torch.einsum("tvwf,tw->tvwf", scores, text.word_mask.float())
+    scores = torch.einsum("tvwf,vf->tvwf", scores, video.frame_mask.float())
+    by_words = torch.einsum("tvw,tw->tv", scores.max(dim=3).values, word_pool)
+    by_frames = torch.einsum("tvf,vf->tv", scores.max(dim=2).values, frame_pool)
+    return 0.5 * (by_words + by_frames)
+
+
+def padded(tokens: Tokens, length: int) -> Tokens:
+    return Tokens(pad(tokens.ids, (0, length - tokens.ids.shape[1])), tokens.word_mask, tokens.word_weights)
 
 
 def leaf(tensor: Tensor) -> Tensor:
@@ -47,90 +197,121 @@ def leaf_video(video: VideoFeatures) -> VideoFeatures:
 
 
 def total(*features: Tensor) -> Tensor:
-    return torch.stack([tensor.sum() for tensor in features]).sum()
+    return torch.stack([tensor.float().sum() for tensor in features]).sum()
 
 
-def measure(batch: int, tries: int) -> tuple[dict[str, float], float]:
-    """CPU seconds of each part, and of a whole step."""
-    config = replace(
-        load_config("tiny").model,
-        interaction="weighted_token_wise",
-        text_side="both",
-        key_words=True,
-        nearest_frame=True,
-    )
-    torch.manual_seed(0)
-    model: RetrievalModel = build_model(config)
-    objective = Objective(
-        LossConfig(name="neg_nce", partial_weight=1.0),
-        dim=model.backbone.dim,
-        num_frames=config.num_frames,
-        max_words=model.backbone.max_words,
-    )
-    freeze(model, "none", learn_scale=False)
-    train_mode(model)
-    settings = TrainConfig(lr=0.0, clip_lr=0.0)
-    optimizer = make_optimizer(parameter_groups(model, {"objective": objective}, settings), settings)
+def measure(functions: dict[str, Callable[[], object]], tries: int, device: torch.device) -> dict[str, float]:
+    """Seconds of each, called in turn after one call to warm up."""
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    taken: dict[str, list[float]] = {name: [] for name in functions}
+    for turn in range(tries + 1):
+        for name, function in functions.items():
+            synchronize(device)
+            start = clock()
+            function()
+            synchronize(device)
+            if turn:
+                taken[name].append(clock() - start)
+    best = statistics.median if device.type == "cuda" else min
+    return {name: best(values) for name, values in taken.items()}
 
-    pixels = torch.randn(batch, config.num_frames, 3, 64, 64)
-    mask = torch.ones(batch, config.num_frames, dtype=torch.bool)
-    captions = [f"a small red circle moves left then {n} big blue squares move up" for n in range(batch)]
-    ids = torch.arange(batch)
-    tokens = model.tokenize(captions)
-    frames = model.encode_frames(pixels, mask)
-    text, video = model.encode_text(tokens), model.encode_video(frames, mask)
-    similarity = model.similarity(text, video)
 
-    def margins() -> None:
-        assert objective.partial is not None
-        orders = objective.partial(leaf_text(text), leaf_video(video))
-        parts = zip(orders.positive, orders.negative, orders.valid, strict=True)
-        torch.stack([triplet_partial_margin(*part, 0.1) for part in parts]).sum().backward()
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
-    def encode_text() -> None:
-        encoded = model.encode_text(tokens)
-        total(encoded.text_features, encoded.word_features).backward()
 
-    def step() -> None:
-        set_rates(optimizer, 1.0)
-        optimizer.zero_grad()
-        tokens = model.tokenize(captions)
-        text = model.encode_text(tokens)
-        video = model.encode_video(model.encode_frames(pixels, mask), mask)
-        objective(model, text, video, ids, 0).total.backward()
-        optimizer.step()
+def peak_gigabytes(function: Callable[[], object], device: torch.device) -> float:
+    """Most memory held during a call: all that torch holds on a GPU, a call's own tensors on the CPU."""
+    if device.type != "cuda":
+        return peak_bytes(function) / 1e9
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    function()
+    torch.cuda.synchronize(device)
+    return torch.cuda.max_memory_allocated(device) / 1e9
 
-    parts = {
-        "vision": lambda: model.encode_frames(pixels, mask).sum().backward(),
-        "tokenizer": lambda: model.tokenize(captions),
-        "text": encode_text,
-        "temporal": lambda: model.encode_video(leaf(frames), mask).frame_features.sum().backward(),
-        "interaction": lambda: model.similarity(leaf_text(text), leaf_video(video)).sum().backward(),
-        "NegNCE": lambda: neg_nce(leaf(similarity), 100.0, video_ids=ids).backward(),
-        "TPM-CL": margins,
-        "optimiser": optimizer.step,
-    }
-    taken = {name: seconds(part, tries) for name, part in parts.items()}
-    return taken, seconds(step, tries)
+
+def peak_tflops(device: torch.device, given: float | None) -> float | None:
+    if given or device.type != "cuda":
+        return given
+    name = torch.cuda.get_device_name(device)
+    return next((float(tflops) for word, tflops in PEAK_TFLOPS.items() if word in name), None)
+
+
+def goal(words: str, value: float, most: float) -> str:
+    return f"{words}: {value:.1f} % (goal: at most {most:g} %, {'met' if value <= most else 'NOT met'})"
 
 
 def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--small", action="store_true", help="a batch of 16 and 3 tries")
+    """Read the options and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true", help="the tiny model, a batch of 16 and 2 tries")
+    parser.add_argument("--backbone", help="an open_clip name, with random weights; default: the tiny model")
     parser.add_argument("--batch", type=int, default=48)
-    parser.add_argument("--tries", type=int, default=10)
-    arguments = parser.parse_args()
-    batch, tries = (16, 3) if arguments.small else (arguments.batch, arguments.tries)
+    parser.add_argument("--frames", type=int, default=12, help="of a video, with --backbone")
+    parser.add_argument("--scaled", type=int, metavar="N", help="measure the encoders on N videos, and scale")
+    parser.add_argument("--tries", type=int, default=5)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), help="default: bf16 on a GPU, fp32 elsewhere")
+    parser.add_argument("--plain", choices=("tokens", "mean"), default="tokens", help="what the plain step scores with")
+    parser.add_argument("--compile", action="store_true", help="torch.compile for the towers' blocks")
+    parser.add_argument("--gradient-checkpointing", action="store_true")
+    parser.add_argument("--peak-tflops", type=float, help="of the device in this precision, for MFU")
+    options = parser.parse_args()
+    if options.small:
+        options.batch, options.tries, options.backbone, options.device = 16, 2, None, "cpu"
+        options.scaled = None
+    if options.precision is None:
+        options.precision = "bf16" if options.device.startswith("cuda") else "fp32"
     torch.set_num_threads(1)
-    taken, whole = measure(batch, tries)
-    everything = sum(taken.values())
-    print(f"tiny model, batch {batch}, forward and backward, CPU ms")
-    for name, value in taken.items():
-        print(f"{name:12} {1000 * value:8.1f} {100 * value / everything:6.1f} %")
-    encoders = taken["vision"] + taken["text"]
-    print(f"{'sum':12} {1000 * everything:8.1f}, the whole step {1000 * whole:.1f}")
-    print(f"{'encoders':12} {1000 * encoders:8.1f}, a step is {whole / encoders:.2f} times that")
+    step = Step(options)
+    where = torch.cuda.get_device_name(step.device) if step.device.type == "cuda" else "CPU, one thread"
+    frames = step.pixels.shape[1]
+    print(f"{options.backbone or 'tiny'}, batch {options.batch} x {frames} frames, {options.precision}, {where}")
+    taken = None if options.scaled else show_steps(step, options)
+    show_parts(step, options, taken)
+
+
+def show_steps(step: Step, options: argparse.Namespace) -> float:
+    """Print a row for each whole step; returns the seconds of ours."""
+    steps = {
+        "ours": step.ours,
+        "encoders alone": step.encoders,
+        f"plain, {options.plain}": lambda: step.plain(options.plain),
+    }
+    whole = measure(steps, options.tries, step.device)
+    print("\nstep                            ms  clips/s  against ours  peak memory")
+    for name, value in whole.items():
+        held = peak_gigabytes(steps[name], step.device)
+        ratio = value / whole["ours"]
+        print(f"{name:26} {1000 * value:8.1f} {options.batch / value:8.1f} {ratio:12.2f}x {held:9.2f} GB")
+    return whole["ours"]
+
+
+def show_parts(step: Step, options: argparse.Namespace, taken: float | None) -> None:
+    """Print a row for each part, what the towers compute, and whether the goals are met."""
+    parts = measure(step.parts(), options.tries, step.device)
+    factor = options.batch / (options.scaled or options.batch)
+    for name in ("vision", "text"):
+        parts[name] *= factor
+    everything = sum(parts.values())
+    print("\npart, forward and backward      ms  share")
+    for name, value in parts.items():
+        print(f"{name:26} {1000 * value:8.1f} {100 * value / everything:5.1f} %")
+    print(f"{'sum':26} {1000 * everything:8.1f}")
+
+    counter = FlopCounterMode(display=False)
+    with counter:
+        step.encoders_backward()
+    tflop, seconds = factor * counter.get_total_flops() / 1e12, taken or everything
+    speed = f"{tflop / seconds:.2f} TFLOP/s"
+    if peak := peak_tflops(step.device, options.peak_tflops):
+        speed += f", {100 * tflop / seconds / peak:.1f} % of the {peak:g} that the device has (MFU)"
+    print(f"\nencoders, forward and backward: {tflop:.2f} TFLOP a step; a step computes {speed}")
+    head = sum(parts[name] for name in ("interaction", "NegNCE", "TPM-CL"))
+    print(goal("interaction + losses + TPM-CL in a step", 100 * head / everything, 5))
+    print("TPM-CL against all pairs: benchmarks/partial.py")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from backbones import write_backbone
+from backbones import KINDS, write_backbone
 from team import run_team
 
 from tvrkit.config import LossConfig, ModelConfig
@@ -14,16 +14,16 @@ from tvrkit.core import build_model
 from tvrkit.distributed import SOLO, Team
 from tvrkit.train.objective import Objective
 from tvrkit.train.optim import freeze, train_mode
-from tvrkit.train.parallel import gradient_norm_and_clip, parallel_of, trained
+from tvrkit.train.parallel import average_gradients, gradient_norm_and_clip, is_sharded, parallel_of, trained
 from tvrkit.train.towers import hold_statistics
 
 CAPTIONS = ["red", "a small square", "blue one goes left", "there is a green circle", "white", "two of them", "seven"]
 VIDEOS = torch.tensor([0, 1, 2, 3, 4, 2, 6])  # two captions of one video
 
 
-def make(folder: Path, kind: str = "clip", frozen: str = "none", scale: float | str = "learned"):
+def make(folder: Path, frozen: str = "none", scale: float | str = "learned"):
     config = ModelConfig(
-        backbone=str(write_backbone(folder, kind)) if not folder.exists() else str(folder),
+        backbone=str(folder),
         pretrained=None,
         num_frames=3,
         max_words=12,
@@ -93,12 +93,12 @@ def cached(model, objective, parallel, team, counts):
     return loss.total.item()
 
 
-def steps(team: Team, folder: Path, how: str, kind: str, frozen: str, way, number: int = 2):
+def steps(team: Team, folder: Path, how: str, frozen: str, way, number: int = 2):
     """A few steps of AdamW; losses, norms, the last gradients and weights, all whole."""
-    model, objective = make(folder, kind, frozen)
+    model, objective = make(folder, frozen)
     parallel = parallel_of(how, model, objective, team, torch.device("cpu"))
     parameters = trained([model, objective])
-    groups = [[p for p in parameters if hasattr(p, "full_tensor") == sharded] for sharded in (False, True)]
+    groups = [[p for p in parameters if is_sharded(p) == sharded] for sharded in (False, True)]
     optimizer = torch.optim.AdamW([{"params": group} for group in groups if group], lr=1e-3, fused=True)
     losses, norms = [], []
     counts = team.numbers(len(range(*team.split(len(CAPTIONS)).indices(99)))).flatten().tolist()
@@ -135,10 +135,112 @@ def same(one, other) -> None:
     torch.testing.assert_close(one[4], other[4], rtol=1e-3, atol=1e-4)
 
 
-def test_two_processes_are_one(tmp_path):
-    """All in one team, as starting processes is what takes time."""
-    cases = [(tmp_path / "b", how, "clip", "none", way) for how in ("ddp", "fsdp") for way in (plain, cached)]
-    alone = [steps(SOLO, *case) for case in cases[:2]] * 2
-    for answers in run_team(several, 2, cases):
+def check(team_size: int, cases) -> None:
+    """Each case as one process would do it; all in one team, as starting processes is what takes time."""
+    alone = [steps(SOLO, *case) for case in cases]
+    for answers in run_team(several, team_size, cases):
         for together, expected in zip(answers, alone, strict=True):
             same(together, expected)
+
+
+def test_two_processes_are_one(tmp_path):
+    write_backbone(tmp_path / "b")
+    check(2, [(tmp_path / "b", how, "none", way) for how in ("ddp", "fsdp") for way in (plain, cached)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_four_processes_are_one_with_every_kind_of_tower(tmp_path, kind):
+    """Seven pairs: three processes have two, one has one."""
+    write_backbone(tmp_path / "b", kind)
+    check(4, [(tmp_path / "b", how, "none", way) for how in ("ddp", "fsdp") for way in (plain, cached)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("frozen", ["vision", "text", "backbone"])
+def test_frozen_towers_stand_still_on_three_processes(tmp_path, frozen):
+    write_backbone(tmp_path / "b")
+    check(3, [(tmp_path / "b", how, frozen, plain) for how in ("ddp", "fsdp")])
+
+
+def one_engine_to_the_other(team: Team, folder: Path):
+    """Two steps by ddp, its weights and state handed to fsdp for a third, and that one's back to ddp for a fourth."""
+    tensors, losses = None, []
+    counts = team.numbers(len(range(*team.split(len(CAPTIONS)).indices(99)))).flatten().tolist()
+    for how, number in (("ddp", 2), ("fsdp", 1), ("ddp", 1)):
+        model, objective = make(folder)
+        parallel = parallel_of(how, model, objective, team, torch.device("cpu"))
+        named = {n: p for m in (model, objective) for n, p in m.named_parameters() if p.requires_grad}
+        assert any(is_sharded(p) for p in named.values()) == (how == "fsdp" and team.size > 1)
+        groups = [[p for p in named.values() if is_sharded(p) == sharded] for sharded in (False, True)]
+        optimizer = torch.optim.AdamW([{"params": group} for group in groups if group], lr=1e-3, fused=True)
+        if tensors is not None:
+            for name, parameter in named.items():
+                weights, state = tensors[name]
+                with torch.no_grad():
+                    parameter.copy_(parallel.like(weights, parameter))
+                for key, value in state.items():
+                    optimizer.state[parameter][key] = value if key == "step" else parallel.like(value, parameter)
+        for _ in range(number):
+            optimizer.zero_grad()
+            losses.append(plain(model, objective, parallel, team, counts))
+            gradient_norm_and_clip(named.values(), 1.0)
+            optimizer.step()
+        tensors = {
+            name: (
+                parallel.whole(p.detach()).clone(),
+                {key: parallel.whole(value).clone() for key, value in optimizer.state[p].items()},
+            )
+            for name, p in named.items()
+        }
+    return losses
+
+
+@pytest.mark.slow
+def test_state_moves_between_the_two(tmp_path):
+    write_backbone(tmp_path / "b")
+    alone = one_engine_to_the_other(SOLO, tmp_path / "b")
+    for losses in run_team(one_engine_to_the_other, 2, tmp_path / "b"):
+        assert losses == pytest.approx(alone, rel=2e-4)
+    assert len(set(alone)) == 4
+
+
+def parts_of(team: Team, folder: Path):
+    model, objective = make(folder)
+    before = sum(p.numel() for p in model.backbone.parameters())
+    parallel = parallel_of("fsdp", model, objective, team, torch.device("cpu"))
+    held = sum(p.to_local().numel() if is_sharded(p) else p.numel() for p in model.backbone.parameters())
+    whole = parallel.evaluated(model)
+    first = whole.fingerprint()
+    assert parallel.evaluated(model) is whole
+    return held / before, first, first == whole.fingerprint(), parallel.even, type(model.backbone.clip).__name__
+
+
+def test_each_process_holds_its_part(tmp_path):
+    write_backbone(tmp_path / "b")
+    plain_model, _ = make(tmp_path / "b")
+    for held, fingerprint, same_again, even, kind in run_team(parts_of, 2, tmp_path / "b"):
+        assert 0.49 < held < 0.52
+        assert fingerprint == plain_model.fingerprint() and same_again and even and kind == "CLIP"
+
+
+def gradients_of_some(team: Team):
+    used, mine, never = (torch.nn.Parameter(torch.ones(2)) for _ in range(3))
+    used.grad = torch.full((2,), float(team.rank + 1))
+    if team.rank == 1:
+        mine.grad = torch.tensor([4.0, 8.0])
+    average_gradients([used, mine, never], team)
+    return used.grad.tolist(), mine.grad.tolist(), never.grad
+
+
+def test_a_gradient_that_only_one_process_has_is_averaged_with_zeros():
+    assert run_team(gradients_of_some, 2) == [([1.5, 1.5], [2.0, 4.0], None)] * 2
+
+
+def test_without_a_limit_gradients_stay_and_the_norm_is_told():
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor([3.0, 4.0])
+    assert gradient_norm_and_clip([parameter], 0.0).item() == 5.0
+    assert parameter.grad.tolist() == [3.0, 4.0]
+    assert gradient_norm_and_clip([parameter], 1.0).item() == 5.0
+    torch.testing.assert_close(parameter.grad, torch.tensor([0.6, 0.8]))

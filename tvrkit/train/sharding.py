@@ -49,7 +49,8 @@ class Sharded(Parallel):
         for tensor in (*model.parameters(), *model.buffers(), *objective.parameters()):
             dist.broadcast(tensor.detach(), src=0)
         # A group of its own, as its collectives come between those of `Team.rows`.
-        mesh = DeviceMesh.from_group(dist.new_group(), device.type)
+        group: Any = dist.new_group()
+        mesh = DeviceMesh.from_group(group, device.type)
         backbone = model.backbone
         for block in tower_blocks(backbone.clip):
             fully_shard(block, mesh=mesh)
