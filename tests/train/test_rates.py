@@ -49,7 +49,7 @@ class Said(Silent):
 
     def advance(self, n=1):
         self.left -= n
-        if self.left == 0:
+        if n and self.left == 0:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
