@@ -105,13 +105,15 @@ class Gradients:
         pieces = _pieces(batch, math.ceil(pairs / size))
         with self._agreed(), torch.no_grad():
             features = [self._towers(piece, step, number) for number, (piece, _) in enumerate(pieces)]
-            text = _leaf(concatenate([text[:used] for (text, _), (_, used) in zip(features, pieces, strict=True)]))
-            video = _leaf(concatenate([video[:used] for (_, video), (_, used) in zip(features, pieces, strict=True)]))
+            text = concatenate([text[:used] for (text, _), (_, used) in zip(features, pieces, strict=True)])
+            video = concatenate([video[:used] for (_, video), (_, used) in zip(features, pieces, strict=True)])
             del features
+        leaves = [_leaf(tensor) for tensor in (text.text_features, text.word_features, video.frame_features)]
+        text = replace(text, text_features=leaves[0], word_features=leaves[1])
+        video = replace(video, frame_features=leaves[2])
         loss = self._head(text, video, batch, counts, step)
         with self._times("backward"):
             loss.total.backward()
-        leaves = [text.text_features, text.word_features, video.frame_features]
         # Zeros where the loss does not look: parameters behind that stand where they would in one go with all features.
         gradients = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves]
 
@@ -208,10 +210,9 @@ def _learning(module: nn.Module) -> Iterator[nn.Parameter]:
     return (parameter for parameter in module.parameters() if parameter.requires_grad)
 
 
-def _leaf(features: TextFeatures | VideoFeatures) -> TextFeatures | VideoFeatures:
+def _leaf(features: Tensor) -> Tensor:
     """The same values, where a backward pass ends."""
-    names = ("text_features", "word_features") if isinstance(features, TextFeatures) else ("frame_features",)
-    return replace(features, **{name: getattr(features, name).detach().requires_grad_() for name in names})
+    return features.detach().requires_grad_()
 
 
 def _backward(outputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:

@@ -108,9 +108,9 @@ class Objective(nn.Module):
             parts["logit_scale"] = scale.detach()
         if self.partial is not None and step >= self.config.partial_start_step:
             orders = self.partial(text, video)
-            found = (orders.positive, orders.negative, orders.valid)
-            for name, *order in zip(ORDERS, *(team.rows(x.T[own], counts).T for x in found), strict=True):
-                missing = triplet_partial_margin(*order, self.config.partial_margin)
+            found = [team.rows(x.T[own], counts).T for x in (orders.positive, orders.negative, orders.valid)]
+            for name, positive, negative, valid in zip(ORDERS, *found, strict=True):
+                missing = triplet_partial_margin(positive, negative, valid, self.config.partial_margin)
                 parts[name] = missing.detach()
                 total = total + self.config.partial_weight * missing
         return Loss(total, parts)
