@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import pickle
+import tarfile
 
 import pytest
 import torch
@@ -188,12 +189,18 @@ class _Harm:
         return os.mkdir, (str(self.path),)
 
 
-@pytest.mark.parametrize("form", ["zip", "legacy", "bare"])
+@pytest.mark.parametrize("form", ["zip", "legacy", "bare", "tar"])
 def test_a_file_that_would_run_code_is_refused(state, tmp_path, form):
     content = {**state, "clip.logit_scale": _Harm(tmp_path / "harm")}
     file = tmp_path / "pytorch_model.bin"
     if form == "bare":
         file.write_bytes(pickle.dumps(content))
+    elif form == "tar":
+        for part in ("storages", "tensors", "pickle"):
+            (tmp_path / part).write_bytes(pickle.dumps(content["clip.logit_scale"]))
+        with tarfile.open(file, "w") as archive:
+            for part in ("storages", "tensors", "pickle"):
+                archive.add(tmp_path / part, part)
     else:
         torch.save(content, file, _use_new_zipfile_serialization=form == "zip")
     with pytest.raises(ModelError) as caught:

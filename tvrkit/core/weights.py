@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tarfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
+    # torch before 2.6 unpickled what lies in its oldest format, a tar, without the guard that is asked for here.
+    if tarfile.is_tarfile(path):
+        raise ModelError(f"{path} is a tar, in which code could hide: save its state dict alone, best as .safetensors.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -144,7 +144,7 @@ def _peaks(names: Sequence[str], config: TrainConfig) -> dict[str, tuple[str, fl
 def make_optimizer(groups: list[dict], config: TrainConfig) -> torch.optim.AdamW:
     """AdamW over the groups, in one kernel where there is one; rates are set by `set_rates` before each step."""
     fused = all(parameter.device.type in _FUSED for group in groups for parameter in group["params"])
-    return torch.optim.AdamW(groups, lr=0.0, betas=config.betas, eps=config.eps, fused=fused)
+    return torch.optim.AdamW(groups, lr=0.0, betas=config.betas, eps=config.eps, fused=fused or None)
 
 
 def schedule(step: int, total: int, warmup: float) -> float:
