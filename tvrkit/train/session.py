@@ -86,10 +86,11 @@ def record_session(
         if row.get("ended") == UNDER_WAY:  # it had no time to say how it ended
             row["ended"] = BROKEN_OFF
     state = {
+        "command": _text(session.command),
         "step": step,
         "seconds": round(max(0.0, seconds - session.seconds_before), 1),
         "parts": {part: round(spent, 1) for part, spent in parts.items()},
-        "ended": ended,
+        "ended": _text(ended),
     }
     sessions.append(asdict(session) | state)
     write_json(run / SESSIONS, sessions)
@@ -103,6 +104,11 @@ def read_sessions(run: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError):
         return []
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def _text(text: str) -> str:
+    """Names of files may hold bytes that are no UTF-8, which Python keeps as lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _command() -> str:
