@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SPLIT = "test"
 TEMPERATURE = 100.0
+KEPT = "frames encoded so far stay in the cache"
 
 
 @click.command()
@@ -104,11 +105,11 @@ def command(runs: tuple[str, ...], models: tuple[str, ...], matrices: tuple[str,
         return
     device, start = _where(options)
     if start > 1:
-        start_team(_given(click.get_current_context()), start, "frames encoded so far stay in the cache")
+        start_team(_given(click.get_current_context()), start, KEPT, lambda number: "Stopping.")
         return
     from tvrkit.cli.evaluation_models import Choices, measure_models
 
-    with team_of("cuda" if device.startswith("cuda") else "cpu") as team:
+    with team_of("cuda" if device.startswith("cuda") else "cpu", f"stopped; {KEPT}.") as team:
         choices = Choices(
             data=options["data"],
             split=options["split"] or SPLIT,

@@ -53,7 +53,7 @@ def chosen(gpus: int | None, processes: int | None) -> tuple[Literal["cpu", "cud
         gpus = min(1, there)
     if gpus > there:
         have = f"{there} GPU{'s' if there != 1 else ''}" if there else "no GPU that torch can use"
-        way_out = "`--gpus 1` trains on one" if there else "`--gpus 0` trains on the CPU"
+        way_out = "`--gpus 1` takes one" if there else "`--gpus 0` takes the CPU"
         raise ConfigError(f"--gpus {gpus}: this machine has {have}; {way_out}.")
     if gpus and processes not in (None, gpus):
         raise ConfigError(
@@ -64,21 +64,29 @@ def chosen(gpus: int | None, processes: int | None) -> tuple[Literal["cpu", "cud
 
 
 @contextlib.contextmanager
-def team_of(kind: Literal["cpu", "cuda"]) -> Iterator[Team]:
-    """The processes that this one is a part of, or `SOLO`; an error in one of them is said once."""
+def team_of(kind: Literal["cpu", "cuda"], stopped: str = "") -> Iterator[Team]:
+    """The processes that this one is a part of, or `SOLO`; an error in one of them is said once.
+
+    Args:
+        kind: where they compute.
+        stopped: what is said when a signal has come; else what training says before its first step.
+    """
     from tvrkit.cli.failures import explain
     from tvrkit.distributed import join
     from tvrkit.distributed.place import launched
-    from tvrkit.train.signals import StopSignals
+    from tvrkit.train.signals import NOTHING_SAVED, StopSignals
 
     # From here on the launcher hands signals on, long before there is anything to save.
-    waiting = StopSignals(Silent()) if launched() else contextlib.nullcontext()
+    waiting = StopSignals(Silent(), stopped or NOTHING_SAVED) if launched() else contextlib.nullcontext()
     with waiting, join(kind, explain) as team:
         yield team
 
 
-def start_team(arguments: Sequence[str], processes: int, after: str = "") -> None:
+def start_team(
+    arguments: Sequence[str], processes: int, after: str = "", words_of: Callable[[int], str] | None = None
+) -> None:
     """Do `tvrkit ARGUMENTS` in several processes of this machine; see `tvrkit.train.launch.launch`."""
     from tvrkit.train.launch import launch
+    from tvrkit.train.signals import saving_words
 
-    launch(arguments, processes, output, after)
+    launch(arguments, processes, output, after, words_of or saving_words)

@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -38,7 +38,13 @@ _AT_ONCE_SECONDS = 10.0
 _LOOK_SECONDS = 0.1
 
 
-def launch(arguments: Sequence[str], processes: int, report: Reporter, after: str = "") -> int:
+def launch(
+    arguments: Sequence[str],
+    processes: int,
+    report: Reporter,
+    after: str = "",
+    words_of: Callable[[int], str] = saving_words,
+) -> int:
     """Run `tvrkit ARGUMENTS` in several processes that form one team, until all have ended.
 
     Args:
@@ -46,6 +52,7 @@ def launch(arguments: Sequence[str], processes: int, report: Reporter, after: st
         processes: how many, > 1.
         report: who is told of signals.
         after: what a user may do once a worker has been killed; a clause, as "`tvrkit train --resume x` goes on".
+        words_of: what is said when a signal has come.
 
     Returns:
         0: all ended well.
@@ -57,13 +64,13 @@ def launch(arguments: Sequence[str], processes: int, report: Reporter, after: st
         pids = Path(folder) / "workers"
         pids.mkdir()
         team = _Workers(arguments, processes, Path(folder), pids)
-        with _Forward(pids, report) as signals, _environment(pids, processes), _quiet():
+        with _Forward(pids, report, words_of) as signals, _environment(pids, processes), _quiet():
             team.start()
             while team.is_alive():
                 team.join(_LOOK_SECONDS)
                 signals.deliver()
     if isinstance(team.error, ChildFailedError):
-        raise _first(team.error.failures, processes, after)
+        raise signals.named(_first(team.error.failures, processes, after))
     if team.error is not None:
         raise team.error
     return 0
@@ -102,8 +109,9 @@ class _Workers(threading.Thread):
 class _Forward:
     """Hands signals on to the workers, each worker each signal once, as soon as it is there to receive it."""
 
-    def __init__(self, pids: Path, report: Reporter) -> None:
+    def __init__(self, pids: Path, report: Reporter, words_of: Callable[[int], str]) -> None:
         self._pids = pids
+        self._words_of = words_of
         self._report = report
         self._received: list[int] = []
         self._delivered: dict[int, int] = {}
@@ -123,7 +131,7 @@ class _Forward:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self._received.append(number)
         if len(self._received) == 1:
-            self._report.say(saving_words(number))
+            self._report.say(self._words_of(number))
         elif self._second is None:
             self._second = time.monotonic()
 
@@ -135,6 +143,12 @@ class _Forward:
             self._delivered[pid] = len(self._received)
             if self._second is not None and time.monotonic() > self._second + _AT_ONCE_SECONDS:
                 _kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+
+    def named(self, error: TeamError) -> TeamError:
+        """The same, with the exit code of the signal that came here where workers ended by what they were sent."""
+        if self._received and error.exit_code == 128 + SAVE:
+            return TeamError(str(error), 128 + self._received[0])
+        return error
 
     def _workers(self) -> list[int]:
         return [int(path.read_text()) for path in self._pids.iterdir() if path.suffix != ".new"]

@@ -18,6 +18,8 @@ from tvrkit.reporting import Reporter
 SAVE = getattr(signal, "SIGUSR1", signal.SIGTERM)
 """What asks a worker of tvrkit's own launcher to save and end; Windows has no SIGUSR1."""
 
+NOTHING_SAVED = "stopped before the first step; frames computed so far stay in the cache."
+
 
 def asked() -> tuple[int, ...]:
     """The signals that ask for a stop."""
@@ -41,10 +43,11 @@ class StopSignals:
     Until `finish_steps` is set a signal stops at once, with StoppedError: there is nothing to save yet.
     """
 
-    def __init__(self, report: Reporter) -> None:
+    def __init__(self, report: Reporter, nothing_saved: str = NOTHING_SAVED) -> None:
         self.received: int | None = None
         self.finish_steps = False
         self._report = report
+        self._nothing_saved = nothing_saved
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -61,7 +64,7 @@ class StopSignals:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         code = 128 + number
         if not self.finish_steps:
-            raise StoppedError("stopped before the first step; frames computed so far stay in the cache.", code)
+            raise StoppedError(self._nothing_saved, code)
         if self.received is not None:
             raise StoppedError("stopped at once; `--resume` goes on from the last checkpoint.", code)
         self.received = number
