@@ -1,8 +1,8 @@
 """What a training step costs in time and memory, measured part by part at the real shapes with random weights.
 
 The towers' cost grows with the frames and the texts, the temporal encoder's and the partial orders' with the pairs, the
-interaction's with the pairs squared: so each is run at two small sizes, and the rest is arithmetic (`estimate.py`). No
-data, no pretrained weights, no tokenizer and no network are needed.
+interaction's with the pairs squared: so each is run at a few small sizes, and the rest is arithmetic (`estimate.py`).
+No data, no pretrained weights, no tokenizer and no network are needed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tvrkit.train.towers import checkpoint_gradients
 SECONDS_A_PART = 2.0
 """Roughly what one measurement may take; a slow device measures fewer frames."""
 MOST_IMAGES = {"cpu": 8, "cuda": 96}
-PAIRS = {"cpu": (8, 24), "cuda": (32, 64)}
+PAIRS = {"cpu": 8, "cuda": 32}
 OPTIMISER_SAMPLE = 4_000_000
 
 
@@ -98,7 +98,7 @@ def measure_costs(
     text_learns = any(p.requires_grad for p in model.backbone.text_parameters())
     frame = meter.linear(lambda n: _images(model, n), learns=vision_learns, most=MOST_IMAGES.get(device.type, 8))
     text = meter.linear(lambda n: _texts(model, n), learns=text_learns, most=MOST_IMAGES.get(device.type, 8))
-    pair, cell = meter.quadratic(lambda n: _heads(model, objective, n), PAIRS.get(device.type, (8, 24)))
+    pair, cell = meter.quadratic(lambda n: _heads(model, objective, n), PAIRS.get(device.type, 8))
     return Costs(
         frame=frame,
         text=text,
@@ -191,29 +191,29 @@ class _Meter:
     def linear(self, make: Callable[[int], Callable[[], Tensor]], *, learns: bool, most: int) -> Cost:
         """Cost of one of a kind whose cost is in proportion to their number."""
         one, two = make(1), make(2)
-        flops = self._flops(one)
-        kept = max(0.0, self._kept(two) - self._kept(one)) if learns else 0.0
+        (kept_by_one, flops), (kept_by_two, _) = self._counted(one), self._counted(two)
+        kept = max(0.0, kept_by_two - kept_by_one) if learns else 0.0
         number = int(min(most, max(2.0, SECONDS_A_PART / self.seconds(lambda: self._pass(two, learns), tries=1) * 2)))
         many = make(number)
         forward = self.seconds(lambda: self._pass(many, False)) / number
         both = self.seconds(lambda: self._pass(many, True)) / number if learns else forward
         return Cost(forward, both, kept, flops)
 
-    def quadratic(self, make: Callable[[int], Callable[[], Tensor]], sizes: tuple[int, int]) -> tuple[Cost, Cost]:
-        """Cost of one of a kind, and of one meeting of two, where n of them cost a n + c n^2.
+    def quadratic(self, make: Callable[[int], Callable[[], Tensor]], unit: int) -> tuple[Cost, Cost]:
+        """Cost of one of a kind, and of one meeting of two, where n of them cost k + a n + c n^2.
 
-        Bytes and operations are counted, so two sizes give a and c exactly. Times at small sizes are too noisy for
-        that: the larger size's is shared out as the operations are.
+        Bytes and operations are counted, so `unit`, twice and three times that many give a and c exactly. Times at
+        small sizes are too noisy for that: the largest size's is shared out as the operations are.
         """
-        runs = [make(size) for size in sizes]
-        kept, kept_meeting = _parabola(sizes, [self._kept(run) for run in runs])
-        flops, flops_meeting = _parabola(sizes, [self._flops(run) for run in runs])
-        number, run = sizes[1], runs[1]
+        runs = [make(times * unit) for times in (1, 2, 3)]
+        kept, flops = zip(*(self._counted(run) for run in runs), strict=True)
+        (kept_one, kept_meeting), (flops_one, flops_meeting) = _parabola(unit, kept), _parabola(unit, flops)
+        number, run = 3 * unit, runs[-1]
         forward = self.seconds(lambda: self._pass(run, False))
         both = self.seconds(lambda: self._pass(run, True))
-        share = flops / max(1.0, flops + flops_meeting * number)
-        single = Cost(forward * share / number, both * share / number, kept, flops)
+        share = flops_one / max(1.0, flops_one + flops_meeting * number)
         left = (1 - share) / number**2
+        single = Cost(forward * share / number, both * share / number, kept_one, flops_one)
         return single, Cost(forward * left, both * left, kept_meeting, flops_meeting)
 
     def seconds(self, run: Callable[[], object], tries: int = 2) -> float:
@@ -235,8 +235,8 @@ class _Meter:
         if backward and total.requires_grad:
             total.backward()
 
-    def _kept(self, run: Callable[[], Tensor]) -> float:
-        """Bytes of all that autograd saves, each storage once, without the weights."""
+    def _counted(self, run: Callable[[], Tensor]) -> tuple[float, float]:
+        """Bytes of all that autograd saves, each storage once and without the weights; and operations."""
         storages: dict[int, int] = {}
 
         def note(tensor: Tensor) -> Tensor:
@@ -245,15 +245,11 @@ class _Meter:
                 storages[storage.data_ptr()] = storage.nbytes()
             return tensor  # which the graph holds, so that no other can take its place in memory
 
-        with self._precision(self._keep_bf16), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
+        with self._precision(self._keep_bf16), hooks, _Operations() as counted:
             total = run()
         del total
-        return float(sum(storages.values()))
-
-    def _flops(self, run: Callable[[], Tensor]) -> float:
-        with _Operations() as counted:
-            run()
-        return counted.flops
+        return float(sum(storages.values())), counted.flops
 
     def _precision(self, bf16: bool) -> AbstractContextManager[object]:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=bf16)
@@ -263,11 +259,11 @@ class _Meter:
             torch.cuda.synchronize(self._device)
 
 
-def _parabola(sizes: tuple[int, int], values: Sequence[float]) -> tuple[float, float]:
-    """The a and the c of a n + c n^2 through two points, neither below 0."""
-    small, large = (value / size for value, size in zip(values, sizes, strict=True))
-    c = max(0.0, (large - small) / (sizes[1] - sizes[0]))
-    return max(0.0, large - c * sizes[1]), c
+def _parabola(unit: int, values: Sequence[float]) -> tuple[float, float]:
+    """The a and the c of k + a n + c n^2 at n = 1, 2 and 3 units, neither below 0."""
+    one, two, three = values
+    c = max(0.0, (three - 2 * two + one) / (2 * unit**2))
+    return max(0.0, (two - one) / unit - 3 * unit * c), c
 
 
 class _Operations(TorchDispatchMode):

@@ -161,9 +161,10 @@ def _parts(model: RetrievalModel, objective: Objective, config: Config) -> tuple
     for group in parameter_groups(model, {"objective": objective}, config.train):
         peaks |= dict.fromkeys(map(id, group["params"]), group["peak"])
     backbone = model.backbone
+    vision = {id(parameter) for parameter in backbone.vision_parameters()}
     modules: dict[str, list[nn.Parameter]] = {
         "image tower": list(backbone.vision_parameters()),
-        "text tower": [*backbone.text_parameters(), backbone.logit_scale],
+        "text tower": [p for p in backbone.parameters() if id(p) not in vision],
         "temporal encoder": [] if model.temporal is None else list(model.temporal.parameters()),
         "interaction": list(model.interaction.parameters()),
         "loss": list(objective.parameters()),
