@@ -10,6 +10,7 @@ averaged over processes, is that of one process with the whole batch. This is ab
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -93,12 +94,16 @@ class Replicated(Parallel):
         self._averaged = False
         self._engine: nn.Module | None = None
         if trained(self._modules):
+            engine: Any = nn.parallel.DistributedDataParallel
+            known = inspect.signature(engine).parameters
+            # Newer torch has another name for it, and warns each user of the old one.
+            buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
             # A group of its own: its reductions come whenever a bucket is full, also between those of `Team.rows`.
-            self._engine = nn.parallel.DistributedDataParallel(
+            self._engine = engine(
                 _Calls(model, objective),
-                broadcast_buffers=False,
                 find_unused_parameters=True,
                 process_group=dist.new_group(),
+                **{buffers: False},
             )
 
     def last(self, function: Callable[[], T]) -> T:
