@@ -188,3 +188,20 @@ def test_processes_of_one_machine_are_one_machine():
     sessions = run_team(begin_in_a_team, 2)
     assert [session.processes for session in sessions] == [2, 2]
     assert sessions[0].hardware == begin_session(Progress(), "cpu").hardware
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (
+            ["/home/me/.venv/bin/tvrkit", "train", "--set", "data.dataset=my clips"],
+            "tvrkit train --set 'data.dataset=my clips'",
+        ),
+        (["/somewhere/tvrkit/__main__.py", "train"], "tvrkit train"),
+        (["my_script.py"], "my_script.py"),
+        ([""], "python"),
+    ],
+)
+def test_the_command_is_shown_as_it_was_typed(monkeypatch, arguments, shown):
+    monkeypatch.setattr("sys.argv", arguments)
+    assert begin_session(Progress(), "cpu").command == shown

@@ -112,9 +112,9 @@ def _text(text: str) -> str:
 
 
 def _command() -> str:
-    program, arguments = Path(sys.argv[0] or "python"), sys.argv[1:]
-    name = "tvrkit" if program.name in ("__main__.py", "tvrkit", "tvrkit.exe") else program.name
-    return shlex.join([name, *arguments])
+    program = Path(sys.argv[0] or "python")
+    name = program.parent.name if program.name == "__main__.py" else program.name
+    return shlex.join([name, *sys.argv[1:]])
 
 
 def _hardware(machines: list[tuple[str, str, str]]) -> str:
