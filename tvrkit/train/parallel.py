@@ -62,7 +62,9 @@ class Parallel:
         return model
 
 
-def parallel_of(how: str, model: RetrievalModel, objective: nn.Module, team: Team, device: torch.device) -> Parallel:
+def parallel_of(
+    how: str, model: RetrievalModel, objective: nn.Module, team: Team, device: torch.device | str
+) -> Parallel:
     """Make a model ready to be trained by a team; after freezing, and before the optimiser is made.
 
     Args:
@@ -80,7 +82,7 @@ def parallel_of(how: str, model: RetrievalModel, objective: nn.Module, team: Tea
     if how == "fsdp":
         from tvrkit.train.sharding import Sharded
 
-        return Sharded(model, objective, team, device)
+        return Sharded(model, objective, team, torch.device(device))
     return Replicated(model, objective, team)
 
 

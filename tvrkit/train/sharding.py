@@ -1,12 +1,13 @@
 """A backbone of which each process holds a part: of the weights, the gradients and the optimiser's state (FSDP2).
 
 A block's weights are gathered while it runs and let go afterwards, so that what a GPU holds at once is its part, one
-block and the activations. What is small, heads, objective and logit scale, is whole on every process.
+block and the activations. What is small or frozen is whole on every process: heads, objective, logit scale.
 """
 
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
 
 import torch
@@ -35,14 +36,9 @@ class Sharded(Parallel):
         Raises:
             InstallError: this torch has no FSDP2.
         """
-        try:
-            from torch.distributed.device_mesh import DeviceMesh
-            from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
-        except ImportError:
-            raise InstallError(
-                f"train.parallel=fsdp needs torch 2.6 or newer, and this is {torch.__version__}:"
-                " `pip install --upgrade torch`, or set train.parallel=ddp."
-            ) from None
+        fully_shard, register_fsdp_forward_method = _engine()
+        from torch.distributed.device_mesh import DeviceMesh
+
         self._team = team
         # To evaluate and save with; not larger than the model that was whole on this device a moment ago.
         self._whole = copy.deepcopy(model).requires_grad_(False).eval()
@@ -52,10 +48,12 @@ class Sharded(Parallel):
         group: Any = dist.new_group()
         mesh = DeviceMesh.from_group(group, device.type)
         backbone = model.backbone
+        # Single numbers cannot be cut. What is frozen has no gradient and no state, and may run unevenly often.
+        kept_whole = {p for p in backbone.parameters() if p.ndim == 0 or not p.requires_grad}
         for block in tower_blocks(backbone.clip):
-            fully_shard(block, mesh=mesh)
-        single = {parameter for parameter in backbone.parameters() if parameter.ndim == 0}
-        fully_shard(backbone, mesh=mesh, ignored_params=single)
+            if not kept_whole.issuperset(block.parameters()):
+                fully_shard(block, mesh=mesh, ignored_params=kept_whole)
+        fully_shard(backbone, mesh=mesh, ignored_params=kept_whole)
         for method in ("encode_text", "encode_images"):
             register_fsdp_forward_method(backbone, method)
         self._by_hand = [parameter for parameter in trained([model, objective]) if not is_sharded(parameter)]
@@ -86,3 +84,17 @@ class Sharded(Parallel):
                 if not torch.equal(own, now):  # what has not changed keeps its fingerprint
                     own.copy_(now)
         return self._whole
+
+
+def _engine() -> tuple[Any, Any]:
+    """FSDP2's `fully_shard` and `register_fsdp_forward_method`."""
+    try:
+        from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+    except ImportError:
+        fully_shard = None
+    if fully_shard is None or "ignored_params" not in inspect.signature(fully_shard).parameters:
+        raise InstallError(
+            f"train.parallel=fsdp needs torch 2.7 or newer, and this is {torch.__version__}:"
+            " `pip install --upgrade torch`, or set train.parallel=ddp."
+        )
+    return fully_shard, register_fsdp_forward_method
