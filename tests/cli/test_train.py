@@ -102,7 +102,7 @@ def test_killed_at_any_step_it_goes_on_with_the_same_losses(world):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0), (signal.SIGUSR1, 0)])
 def test_a_signal_saves_and_says_so(world, number, code):
     process = subprocess.Popen(
         [
