@@ -88,13 +88,12 @@ class Sharded(Parallel):
 
 def _engine() -> tuple[Any, Any]:
     """FSDP2's `fully_shard` and `register_fsdp_forward_method`."""
-    try:
-        from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
-    except ImportError:
-        fully_shard = None
+    import torch.distributed.fsdp as fsdp
+
+    fully_shard: Any = getattr(fsdp, "fully_shard", None)
     if fully_shard is None or "ignored_params" not in inspect.signature(fully_shard).parameters:
         raise InstallError(
             f"train.parallel=fsdp needs torch 2.7 or newer, and this is {torch.__version__}:"
             " `pip install --upgrade torch`, or set train.parallel=ddp."
         )
-    return fully_shard, register_fsdp_forward_method
+    return fully_shard, fsdp.register_fsdp_forward_method
