@@ -77,13 +77,13 @@ def save_last(
     """
     last = run / CHECKPOINTS / LAST
     try:
-        if keep > 1:
-            _keep_older(last, progress.step)
         with atomic_folder(last) as folder:
             write_model(model, folder, metrics)
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / TENSORS)
             write_json(folder / SUMS, {name: _sum(folder / name) for name in (WEIGHTS_NAME, TENSORS)})
             write_json(folder / NUMBERS, asdict(progress))
+            if keep > 1:
+                _keep_older(last, progress.step)
     except SafetensorError as error:
         raise _as_os_error(error, last) from None
     _remove_old(last.parent, progress.step, keep - 1)
