@@ -150,6 +150,9 @@ def _frames_at(
     for target in wanted:
         file.skip_before = target - _EXACT_SECONDS / timeline.tick if skip else -math.inf
         keyframe = timeline.keyframe_before(target)
+        # Any keyframe ahead is worth a seek: sought only where it saves at least 1, 2, 3, 4, 6, 8 or 12 frames, 12
+        # frames of H.264 with a keyframe each 6 to 50 take the same CPU time within 10 %; never sought, up to 2.9 times
+        # as much.
         if keyframe is not None and keyframe > here + timeline.frame_ticks:
             if not file.seek(keyframe):
                 raise _AstrayError

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,7 +37,7 @@ class _End:
 
 def prefetched(
     batches: Iterable[Batch | None], device: torch.device | str = "cpu", depth: int = 2
-) -> Iterator[Batch | None]:
+) -> Generator[Batch | None, None, None]:
     """The same batches in the same order, on `device`, read ahead by a thread.
 
     What is raised while they are read is raised here in its place. Use it with `contextlib.closing`, so that the thread
