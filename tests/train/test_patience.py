@@ -38,8 +38,8 @@ def test_a_run_that_no_longer_gets_better_stops_and_stays_stopped(config_of, tmp
     report = Words()
     run = train(config, tmp_path / "run", report=report)
     assert [text for text in report.said if text.startswith("Stopped early")] == [
-        f"Stopped early after step 12: 2 validations in a row without a better t2v/MnR than {best_of(run):.1f} at step 4"
-        " (train.patience)."
+        "Stopped early after step 12: 2 validations in a row without a better t2v/MnR than"
+        f" {best_of(run):.1f} at step 4 (train.patience)."
     ]
     assert load_training_state(last_checkpoint(run), "cpu")[1].step == 12  # of 36
     before = {path: path.read_bytes() for path in (run / "checkpoints").rglob("*") if path.is_file()}
