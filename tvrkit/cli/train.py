@@ -65,7 +65,7 @@ def command(
     if dry_run:
         from tvrkit.cli.train_plan import plan_command
 
-        plan_command(preset, settings, data, pretrained, gpus=gpus, resume=resume)
+        plan_command(preset, settings, data, pretrained, gpus=gpus, processes=processes, resume=resume)
         return
     if resume is not None:
         given = {"--preset": preset, "--set": settings, "--data": data, "--pretrained": pretrained, "--out": out}
