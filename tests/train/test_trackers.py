@@ -18,6 +18,7 @@ TRAINING = """
 import json, os, signal, sys, time, warnings
 warnings.simplefilter("error")
 from pathlib import Path
+from tvrkit.train import trackers
 from tvrkit.config import config_from_dict
 from tvrkit.train.log import RunLog
 from tvrkit.cli import output
@@ -27,6 +28,7 @@ def processes_of_wandb():
     return [int(p) for p, line in lines.items() if b"wandb-core" in line and f"--pid\\0{os.getpid()}".encode() in line]
 
 handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
+trackers.WANDB_SECONDS = float(os.environ.get("PATIENCE", 30))
 config = config_from_dict({"train": {"trackers": ["wandb"], "seed": 7, "select_by": "t2v/MnR"}})
 first, last, kill = map(int, sys.argv[1:])
 with RunLog(Path("run"), first - 1, output, config) as log:
@@ -160,3 +162,49 @@ def test_wandb_that_cannot_be_reached_keeps_the_numbers_here(tmp_path, answers):
     assert said[0].endswith("): `wandb sync run/wandb/offline-run-*` uploads the run.")
     [kept] = offline_runs(tmp_path / "run")
     assert set(read_offline(kept)[1]) == {1, 2}
+
+
+class Falls(http.server.BaseHTTPRequestHandler):
+    """The little of Weights & Biases that begins a run, until the first numbers come: then it answers nobody."""
+
+    silent = threading.Event()
+
+    def do_HEAD(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.path != "/graphql":
+            self.silent.set()
+        if self.silent.is_set():
+            threading.Event().wait(60)
+        asked, data = json.loads(body), {"model": {"name": "tvrkit", "bucket": None}}
+        if "UpsertBucket" in asked["query"]:
+            project, name = {"name": "tvrkit", "entity": {"name": "me"}}, asked["variables"]["name"]
+            bucket = {"id": "b", "name": name, "displayName": name, "config": "{}", "historyLineCount": 0}
+            data = {"upsertBucket": {"bucket": bucket | {"project": project}, "inserted": True}}
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"data": data}).encode())
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.slow
+def test_wandb_that_goes_away_holds_training_up_for_a_moment_only(tmp_path):
+    pytest.importorskip("wandb")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Falls) as server:
+        server.daemon_threads = True
+        server.block_on_close = False
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        said = train_with_wandb(tmp_path, 1, 20, WANDB_API_KEY="0" * 40, WANDB_BASE_URL=address, PATIENCE="3")
+        server.shutdown()
+    assert len(said) == 1
+    assert said[0].startswith("Warning: Weights & Biases did not take all numbers in 3 s: `wandb sync ")
+    folder = tmp_path / said[0].split("`")[1].removeprefix("wandb sync ")
+    [kept] = folder.glob("*.wandb")
+    assert set(read_offline(kept)[1]) == set(range(1, 21))
+    assert len(logged(tmp_path / "run")) == 21

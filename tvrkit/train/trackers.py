@@ -119,6 +119,7 @@ class _WeightsAndBiases:
         if offline is not None:
             upload = f"`wandb sync {run / WANDB_FOLDER}/offline-run-*` uploads the run"
             report.say(f"Weights & Biases is offline{offline}: {upload}.")
+        self._report, self._folder = report, run / WANDB_FOLDER / Path(self._run.dir).parent.name
         metric = config.train.select_by
         best = "min" if metric.endswith(("MdR", "MnR")) else "max"
         self._run.define_metric(f"validation/{metric}", summary=best)
@@ -130,7 +131,11 @@ class _WeightsAndBiases:
 
     def close(self, failed: bool) -> None:
         with _traceless():
-            self._run.finish(exit_code=int(failed))
+            try:
+                self._run.finish(exit_code=int(failed))
+            except TimeoutError:
+                upload = f"`wandb sync {self._folder}` uploads the rest"
+                self._report.warn(f"Weights & Biases did not take all numbers in {WANDB_SECONDS:.0f} s: {upload}.")
 
 
 @contextmanager
@@ -174,6 +179,7 @@ def _begin(wandb: Any, run: Path, config: Config, wandb_id: str, mode: str) -> A
         "init_timeout": WANDB_SECONDS,
         "login_timeout": WANDB_SECONDS,
         "finish_timeout": WANDB_SECONDS,
+        "finish_timeout_raises": True,
     }
     known = getattr(wandb.Settings, "model_fields", wanted)  # versions differ in what can be set
     return wandb.init(
