@@ -312,6 +312,20 @@ def test_a_signal_reaches_the_workers_once_and_saves(world, number, code):
 
 
 @pytest.mark.slow
+def test_torchrun_hands_a_schedulers_request_on_and_no_video_looks_broken(world):
+    """It signals whole process groups: those that read videos get it too."""
+    arguments = ("--preset", "small.yaml", "--gpus", "0", "--out", "cut", "--set", "train.epochs=2000")
+    with running(world, *arguments, "--set", "data.workers=1", command=[*torchrun(2), "-m", "tvrkit"]) as process:
+        wait_for_checkpoint(world / "cut", process)
+        process.send_signal(signal.SIGTERM)
+        _, words = process.communicate(timeout=120)
+    said = " ".join(words.split())
+    assert said.count("stopped and saved after step") == 1 and "could not be read" not in said, said
+    unreadable = world / "cut" / "quarantine.jsonl"
+    assert not unreadable.exists() or not unreadable.read_text()
+
+
+@pytest.mark.slow
 def test_workers_whose_launcher_is_killed_save_and_end(world):
     with running(world, "--preset", "small.yaml", *TWO, "--out", "cut", "--set", "train.epochs=2000") as process:
         wait_for_checkpoint(world / "cut", process)

@@ -26,8 +26,11 @@ def main() -> None:
     Messages out: None once the transform is there or a text that says why not; then for each job a `Decoded` or
     `Copied`, or the TvrkitError that makes going on senseless.
     """
-    # Ctrl-C reaches every process of the terminal; only the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches every process of the terminal, and a scheduler's request every process of the job; only the parent
+    # decides what they mean. A reader that died of one would make its video look broken.
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):  # the last is not on Windows
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     # The answers get a file of their own: what libraries print must not get between them.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
