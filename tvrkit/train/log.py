@@ -12,10 +12,7 @@ from tvrkit.distributed import SOLO, Team
 from tvrkit.errors import StoppedError
 from tvrkit.files import write_text
 from tvrkit.reporting import Reporter
-from tvrkit.train.times import Clock
 from tvrkit.train.trackers import Tracker, open_tracker
-
-__all__ = ["Clock", "RunLog"]
 
 LOG_FILE = "log.jsonl"
 
