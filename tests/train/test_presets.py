@@ -111,5 +111,5 @@ def test_the_documentation_lists_every_key_with_its_default():
     for section in dataclasses.fields(Config):
         for key, value in dataclasses.asdict(getattr(Config(), section.name)).items():
             default = words.get(value) if value is None or isinstance(value, bool) else value
-            default = list(default) if isinstance(default, tuple) else default
+            default = f"[{', '.join(map(str, default))}]" if isinstance(default, tuple) else default
             assert f"| `{section.name}.{key}` | `{default}` |" in page
