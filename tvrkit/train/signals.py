@@ -11,7 +11,7 @@ import threading
 from types import FrameType
 from typing import Any
 
-from tvrkit.distributed.place import launched
+from tvrkit.distributed.place import launched, place
 from tvrkit.errors import StoppedError
 from tvrkit.reporting import Reporter
 
@@ -68,5 +68,6 @@ class StopSignals:
         if self.received is not None:
             raise StoppedError("stopped at once; `--resume` goes on from the last checkpoint.", code)
         self.received = number
-        if not launched():  # else the launcher, whom the user's signal reached, has said so
+        # Of several, the launcher says so; torchrun ends those that are left by the same signal when one has failed.
+        if place().size == 1:
             self._report.say(saving_words(number))
