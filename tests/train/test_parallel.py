@@ -9,19 +9,19 @@ import torch
 from backbones import KINDS, write_backbone
 from team import run_team
 
-from tvrkit.config import LossConfig, ModelConfig
+from tvrkit.config import LossConfig, ModelConfig, TrainConfig
 from tvrkit.core import build_model
 from tvrkit.distributed import SOLO, Team
 from tvrkit.train.objective import Objective
 from tvrkit.train.optim import freeze, train_mode
 from tvrkit.train.parallel import average_gradients, gradient_norm_and_clip, is_sharded, parallel_of, trained
-from tvrkit.train.towers import hold_statistics
+from tvrkit.train.towers import prepare_towers
 
 CAPTIONS = ["red", "a small square", "blue one goes left", "there is a green circle", "white", "two of them", "seven"]
 VIDEOS = torch.tensor([0, 1, 2, 3, 4, 2, 6])  # two captions of one video
 
 
-def make(folder: Path, frozen: str = "none", scale: float | str = "learned"):
+def make(folder: Path, frozen: str = "none", scale: float | str = "learned", **towers):
     config = ModelConfig(
         backbone=str(folder),
         pretrained=None,
@@ -38,8 +38,8 @@ def make(folder: Path, frozen: str = "none", scale: float | str = "learned"):
     loss = LossConfig(name="neg_nce", logit_scale=scale, partial_weight=0.5)
     objective = Objective(loss, dim=model.backbone.dim, num_frames=3, max_words=model.backbone.max_words)
     freeze(model, frozen, learn_scale=scale == "learned")
+    prepare_towers(model, TrainConfig(**towers))
     train_mode(model)
-    hold_statistics(model)
     return model, objective
 
 
@@ -93,9 +93,9 @@ def cached(model, objective, parallel, team, counts):
     return loss.total.item()
 
 
-def steps(team: Team, folder: Path, how: str, frozen: str, way, number: int = 2):
+def steps(team: Team, folder: Path, how: str, frozen: str, way, number: int = 2, **towers):
     """A few steps of AdamW; losses, norms, the last gradients and weights, all whole."""
-    model, objective = make(folder, frozen)
+    model, objective = make(folder, frozen, **towers)
     parallel = parallel_of(how, model, objective, team, torch.device("cpu"))
     parameters = trained([model, objective])
     groups = [[p for p in parameters if is_sharded(p) == sharded] for sharded in (False, True)]
@@ -167,6 +167,21 @@ def test_frozen_towers_stand_still_on_three_processes(tmp_path):
     write_backbone(tmp_path / "clip")
     still = ("vision", "text", "backbone")
     check(3, [(tmp_path / "clip", how, frozen, plain) for how in ("ddp", "fsdp") for frozen in still])
+
+
+def with_compiled_towers(team: Team, folder: Path):
+    towers = {"compile": True, "gradient_checkpointing": True}
+    return [steps(team, folder, how, "none", plain, **towers) for how in ("ddp", "fsdp")]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # the compiler's own
+def test_compiled_and_checkpointed_towers_go_with_both(tmp_path):
+    write_backbone(tmp_path / "clip")
+    alone = steps(SOLO, tmp_path / "clip", "ddp", "none", plain)
+    for answers in run_team(with_compiled_towers, 2, tmp_path / "clip", timeout=600):
+        for how, together in zip(("ddp", "fsdp"), answers, strict=True):
+            same(together, alone, f"compiled, {how}")
 
 
 def one_engine_to_the_other(team: Team, folder: Path):
