@@ -283,6 +283,7 @@ def show_steps(step: Step, options: argparse.Namespace) -> float:
     whole = measure(steps, options.tries, step.device)
     print("\nstep                            ms  clips/s  against ours  peak memory")
     for name, value in whole.items():
+        step.optimizer.zero_grad()  # the last step's gradients are not this one's
         held = peak_gigabytes(steps[name], step.device)
         ratio = value / whole["ours"]
         print(f"{name:26} {1000 * value:8.1f} {options.batch / value:8.1f} {ratio:12.2f}x {held:9.2f} GB")

@@ -237,6 +237,7 @@ def parts_of(team: Team, folder: Path):
     return held / before, first, first == whole.fingerprint(), parallel.even, type(model.backbone.clip).__name__
 
 
+@pytest.mark.slow
 def test_each_process_holds_its_part(tmp_path):
     write_backbone(tmp_path / "b")
     plain_model, _ = make(tmp_path / "b")
