@@ -44,15 +44,9 @@ def coerce(value: Any, hint: Any, key: str) -> Any:
         return _first_that_fits(value, options, hint, key)
     if origin is Literal:
         return _one_of(value, options, key)
-    if origin is tuple and options[-1] is Ellipsis:
-        if isinstance(value, (list, tuple)):
-            return tuple(coerce(item, options[0], key) for item in value)
-    elif origin is dict:
-        if isinstance(value, Mapping):
-            return {coerce(k, options[0], key): coerce(v, options[1], f"{key}.{k}") for k, v in value.items()}
-    elif origin is tuple:
-        if isinstance(value, (list, tuple)) and len(value) == len(options):
-            return tuple(coerce(item, option, key) for item, option in zip(value, options, strict=True))
+    if origin in (tuple, dict):
+        if (several := _several(value, origin, options, key)) is not None:
+            return several
     elif hint is type(None):
         if value is None:
             return None
@@ -69,6 +63,21 @@ def nearest(word: str, known: Sequence[Any], prefix: str = "") -> str:
     """End of a sentence about an unknown word: the known one that is most like it, or all of them."""
     match = difflib.get_close_matches(word, [str(k) for k in known], n=1, cutoff=0.5)
     return f": did you mean {prefix}{match[0]}?" if match else f"; there are {', '.join(map(str, known))}."
+
+
+def _several(value: Any, origin: Any, options: tuple[Any, ...], key: str) -> Any:
+    """A tuple or a mapping of coerced items; None where the value is no such thing, or of another length."""
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            return None
+        return {coerce(k, options[0], key): coerce(item, options[1], f"{key}.{k}") for k, item in value.items()}
+    if not isinstance(value, (list, tuple)):
+        return None
+    if options[-1] is Ellipsis:
+        options = (options[0],) * len(value)
+    if len(value) != len(options):
+        return None
+    return tuple(coerce(item, option, key) for item, option in zip(value, options, strict=True))
 
 
 def _first_that_fits(value: Any, options: tuple[Any, ...], hint: Any, key: str) -> Any:

@@ -55,7 +55,19 @@ def test_help_is_quick_and_loads_nothing_heavy(tmp_path, words):
 def test_help_lists_the_commands_in_the_order_of_work(run_cli):
     page = run_cli("--help").stdout
     listed = [line.split()[0] for line in page.partition("order of work:")[2].splitlines() if line.strip()]
-    assert listed == ["doctor", "datasets", "prepare", "models", "train", "eval", "export", "convert", "query", "demo"]
+    assert listed == [
+        "doctor",
+        "datasets",
+        "prepare",
+        "models",
+        "train",
+        "sweep",
+        "eval",
+        "export",
+        "convert",
+        "query",
+        "demo",
+    ]
     assert max(map(len, page.splitlines())) <= 80
 
 

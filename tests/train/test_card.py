@@ -194,7 +194,7 @@ def test_processes_of_one_machine_are_one_machine():
     ("arguments", "shown"),
     [
         (
-            ["/home/me/.venv/bin/tvrkit", "train", "--set", "data.dataset=my clips"],
+            ["/srv/me/.venv/bin/tvrkit", "train", "--set", "data.dataset=my clips"],
             "tvrkit train --set 'data.dataset=my clips'",
         ),
         (["/somewhere/tvrkit/__main__.py", "train"], "tvrkit train"),

@@ -20,7 +20,7 @@ from tvrkit.cli.failures import explain, mend_torch, pip_install
 from tvrkit.workspace import cache_folder
 
 HUB_TIMEOUT_SECONDS = 4.0
-OPTIONAL = ("reader decord", "key words", "model hub", "extra tensorboard", "extra hf")
+OPTIONAL = ("reader decord", "key words", "model hub", "extra tensorboard", "extra wandb", "extra hf")
 LEAST_FREE_GB, GOOD_FREE_GB = 1.0, 5.0
 
 State = Literal["ok", "absent", "warning", "failed"]
@@ -58,6 +58,7 @@ def run_checks() -> list[Check]:
             ("cache", lambda: check_folder("cache", cache_folder(), "set TVRKIT_CACHE to another folder")),
             ("model hub", check_hub),
             ("extra tensorboard", lambda: check_extra("tensorboard", "tensorboard", "curves of training runs")),
+            ("extra wandb", lambda: check_extra("wandb", "wandb", "runs in Weights & Biases")),
             ("extra hf", lambda: check_extra("hf", "transformers", "backbones with other tokenizers (SigLIP, …)")),
         ]
         return [_guarded(name, step) for name, step in steps]

@@ -57,11 +57,12 @@ def train(
         bar = stack.enter_context(report.progress("Training", plan.total))
         bar.advance(progress.step)
         signals.finish_steps = True
+        stack.enter_context(training.telling())
         for epoch, batches in plan.rest(progress.step, at_end=not progress.validated):
             if training.gave_up:
                 break
             _epoch(training, epoch, batches, bar, signals)
-            training.end_of_epoch(epoch, bar)
+            training.end_of_epoch(epoch, bar, signals.received)
         training.end()
     return run
 

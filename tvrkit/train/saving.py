@@ -95,9 +95,7 @@ class Checkpoints:
             TrainingError: the newest could not be.
         """
         if self._trouble is not None:
-            again = (
-                "start it anew" if self.saved is None else f"`tvrkit train --resume {self._run}` goes on from there"
-            )
+            again = "start it anew" if self.saved is None else f"`tvrkit train --resume {self._run}` goes on from there"
             raise TrainingError(f"{self._trouble}, then {again}.")
 
     def _try(self, write: Callable[[], None], what: str) -> bool:

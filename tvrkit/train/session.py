@@ -81,7 +81,9 @@ def record_session(
         parts: seconds of this session by part.
         ended: how, or `UNDER_WAY`.
     """
-    sessions = [row for row in read_sessions(run) if row.get("started") != session.started]
+    # Two short ones may begin within a second.
+    this = (session.started, session.first_step)
+    sessions = [row for row in read_sessions(run) if (row.get("started"), row.get("first_step")) != this]
     for row in sessions:
         if row.get("ended") == UNDER_WAY:  # it had no time to say how it ended
             row["ended"] = BROKEN_OFF

@@ -32,6 +32,7 @@ from tvrkit.train.parallel import Parallel, parallel_of
 from tvrkit.train.run import check_free, check_same_data, start_run
 from tvrkit.train.samplers import Plan
 from tvrkit.train.saving import Checkpoints
+from tvrkit.train.session import begin_session
 from tvrkit.train.sources import CachedFrames, DecodedFrames, Source, encode_cached
 from tvrkit.train.state import Progress, last_checkpoint, load_training_state, under
 from tvrkit.train.times import StepTimes
@@ -80,7 +81,7 @@ def start(
     parallel = parallel_of(config.train.parallel, model, objective, team, torch.device(device))
     optimizer = make_optimizer(parameter_groups(model, extra, config.train), config.train)
     learning = list(trained_parameters(model, extra))
-    ema = Ema(learning, config.train.ema) if config.train.ema else None
+    ema = Ema(trained_parameters(model, {}), config.train.ema) if config.train.ema else None
     progress = Progress()
     if checkpoint is not None:
         progress = _restore(checkpoint, objective, optimizer, ema, parallel)
@@ -109,6 +110,7 @@ def start(
         checkpoints=Checkpoints(run, config.train.keep_last, report, team, saved=progress.step if resume else None),
         log=stack.enter_context(RunLog(run, progress.step, report, config, team)),
         times=times,
+        session=begin_session(progress, device, team),
     )
     training.say_begin(device)
     return training

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from tvrkit.distributed import Team
 from tvrkit.errors import StoppedError
 from tvrkit.manifest import Manifest, Record
 from tvrkit.reporting import Bar, Reporter
+from tvrkit.train.card import RunFacts, write_card
 from tvrkit.train.ema import Ema
 from tvrkit.train.finite import check_weights
 from tvrkit.train.gradients import Gradients
@@ -27,6 +28,7 @@ from tvrkit.train.optim import optimizer_tensors
 from tvrkit.train.parallel import Parallel
 from tvrkit.train.samplers import Plan
 from tvrkit.train.saving import Checkpoints
+from tvrkit.train.session import UNDER_WAY, Session
 from tvrkit.train.signals import saved_code
 from tvrkit.train.sources import Source, tell_unreadable
 from tvrkit.train.state import Progress
@@ -67,6 +69,7 @@ class Training:
     checkpoints: Checkpoints
     log: RunLog
     times: StepTimes
+    session: Session
     clock: Clock = field(init=False)
 
     def __post_init__(self) -> None:
@@ -76,6 +79,11 @@ class Training:
     def gave_up(self) -> bool:
         """Whether validations no longer get better, by `train.patience`."""
         return out_of_patience(self.progress, self.config.train.patience)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.gave_up or (self.progress.step == self.plan.total and self.progress.validated)
 
     def agree(self, batch: Batch | None, signal: int | None) -> list[int]:
         """Tell the other processes what this one has for the next step, and learn what they have.
@@ -93,8 +101,7 @@ class Training:
         if any(unreadable):
             for error in self.quarantine.merge([found for part in self.team.objects(news) for found in part]):
                 tell_unreadable(error, self.quarantine, self.report)
-        if any(signals):
-            self._stop(max(signals))
+        self._stop_if(max(signals))
         return counts
 
     def save(self) -> None:
@@ -109,10 +116,15 @@ class Training:
             about = {"tvrkit": tvrkit.__version__, "dataset": self.manifest.name, "step": self.progress.step}
             self.checkpoints.save(self.parallel.evaluated(self.model), tensors, self.progress, about)
 
-    def end_of_epoch(self, epoch: int, bar: Bar) -> None:
-        """Save, validate if that is due, and keep the best."""
+    def end_of_epoch(self, epoch: int, bar: Bar, signal: int | None) -> None:
+        """Save, validate if that is due, and keep the best.
+
+        Raises:
+            StoppedError: a process was asked to stop; the validation is then left to the run that goes on.
+        """
         progress = self.progress
         self._save_if_new()
+        self._stop_if(int(self.team.numbers(signal or 0).max()))
         due = (epoch + 1) % self.config.train.eval_every_epochs == 0
         if not due and progress.step < self.plan.total:
             return
@@ -126,6 +138,42 @@ class Training:
         if outcome.score is not None:
             self.log.write(progress.step, {"epoch": epoch, "validation": outcome.metrics})
             self.report.say(f"Step {progress.step}: {outcome.words}{', best so far' if best else ''}.")
+        self.card()
+
+    @contextlib.contextmanager
+    def telling(self) -> Iterator[None]:
+        """Write run.md when training begins, and how it ended, however it does."""
+        if self.finished:  # then the card says so already
+            yield
+            return
+        self.card()
+        try:
+            yield
+        except StoppedError:
+            self.card("stopped when it was asked to")
+            raise
+        except BaseException as error:
+            self.card(f"stopped by an error ({' '.join(str(error).split()).rstrip('.') or type(error).__name__})")
+            raise
+        self.card("stopped early, by train.patience" if self.gave_up else "finished")
+
+    def card(self, ended: str = UNDER_WAY) -> None:
+        """Write run.md as things stand."""
+        if not self.team.leads:
+            return
+        facts = RunFacts(
+            config=self.config,
+            manifest=self.manifest,
+            parameters=sum(parameter.numel() for parameter in self.model.parameters()),
+            learning=sum(parameter.numel() for _, parameter in self.learning),
+            steps=self.plan.total,
+            progress=self.progress,
+            session=self.session,
+            unreadable=len(self.quarantine),
+            parts=self.times.totals(),
+            ended=ended,
+        )
+        write_card(self.run, facts)
 
     def end(self) -> None:
         """Make sure that everything is written, and say what came out."""
@@ -146,7 +194,7 @@ class Training:
     def say_begin(self, device: str) -> None:
         """What is trained on what."""
         step, total = self.progress.step, self.plan.total
-        if self.gave_up or (step == total and self.progress.validated):
+        if self.finished:
             self.report.say(f"{self.run} is finished: there is nothing left to do.")
             return
         captions = sum(len(record.captions) for record in self.records)
@@ -162,7 +210,9 @@ class Training:
         if self.checkpoints.saved != self.progress.step:
             self.save()
 
-    def _stop(self, signal: int) -> None:
+    def _stop_if(self, signal: int) -> None:
+        if not signal:
+            return
         self._save_if_new()
         self.checkpoints.require()
         raise StoppedError(

@@ -73,9 +73,10 @@ class Validation:
         self._encoded: EncodedFrames | None = None
         if self._split not in manifest.splits():
             self._split = None
+            patience = "" if config.train.patience is None else ", and train.patience ends nothing"
             report.say(
                 f"{manifest.name} has no split {config.data.val_split!r}, so no checkpoint can be chosen:"
-                " the last is kept."
+                f" the last is kept{patience}."
             )
         elif cache:
             records = manifest.split(self._split)
