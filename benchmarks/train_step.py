@@ -72,9 +72,10 @@ class Step:
         self.plain_optimizer = torch.optim.AdamW(learned, lr=0.0, betas=(0.9, 0.98), eps=1e-6, foreach=False)
 
         size = model.backbone.preprocess_cfg["size"]
+        height, width = (size, size) if isinstance(size, int) else size
         few = options.scaled or options.batch
         self.rows = torch.arange(options.batch, device=self.device) % few  # of the encoded ones, for the whole batch
-        self.pixels = torch.randn(few, config.num_frames, 3, *size, device=self.device)
+        self.pixels = torch.randn(few, config.num_frames, 3, height, width, device=self.device)
         self.mask = torch.ones(few, config.num_frames, dtype=torch.bool, device=self.device)
         self.captions = [
             f"a small red circle moves left then {n} big blue squares move up" for n in range(options.batch)
