@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from limits import file_size_limit
 from team import run_team
 from tiny import make_data
 from torchvision import transforms
@@ -94,8 +95,18 @@ def test_quarantine_names_counts_and_remembers(tmp_path):
         file.write('{"video_id": "7", "path"')  # a kill in the middle of a line
     again = Quarantine(tmp_path / "run" / "quarantine.jsonl", records)
     assert 4 in again and len(again) == 1
+    assert again.add(8, VideoError("/v/8.mp4", "no frame"))  # behind the broken line
+    assert again.add(9, VideoError("/v/9.mp4", "no frame"))
+    assert {row for row in range(30) if row in Quarantine(tmp_path / "run" / "quarantine.jsonl", records)} == {4, 9}
     lines = (tmp_path / "run" / "quarantine.jsonl").read_text().splitlines()
     assert json.loads(lines[0]) == {"video_id": "4", "path": "/v/4.mp4", "reason": "no frame"}
+
+
+def test_a_quarantine_that_cannot_be_written_counts_all_the_same(tmp_path):
+    quarantine = Quarantine(tmp_path / "q.jsonl", [record(str(i)) for i in range(30)])
+    with file_size_limit(10):
+        assert quarantine.add(4, VideoError("4.mp4", "broken"))
+    assert 4 in quarantine
 
 
 def test_too_many_unreadable_videos_are_an_error(tmp_path):

@@ -6,6 +6,7 @@ nothing here knows a model. Letters: B pairs of a batch, F frames.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from collections import deque
@@ -125,9 +126,10 @@ class Quarantine:
         self._rows.add(row)
         if self._leads:
             line = {"video_id": self._records[row].video_id, "path": error.path, "reason": error.reason}
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            with contextlib.suppress(OSError):  # a full disk costs the line: a run that goes on meets the video again
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                with self._path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
         if len(self) > MAX_UNREADABLE * len(self._records):
             raise DataError(
                 f"{len(self)} of {len(self._records)} training videos cannot be read, which is more than"
@@ -138,13 +140,18 @@ class Quarantine:
 
 
 def _rows_in(path: Path, records: Sequence[Record]) -> set[int]:
-    """Positions of the videos that a quarantine's file names; a line that a kill broke off is passed over."""
+    """Positions of the videos that a quarantine's file names.
+
+    A line that a kill broke off is passed over, also where the next one was written behind it.
+    """
     if not path.is_file():
         return set()
     row_of = {record.video_id: row for row, record in enumerate(records)}
-    lines = path.read_text(encoding="utf-8").splitlines()
-    known = {str(json.loads(line)["video_id"]) for line in lines if line.endswith("}")}
-    return {row_of[video_id] for video_id in known if video_id in row_of}
+    rows = set()
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with contextlib.suppress(ValueError, KeyError):
+            rows.add(row_of[str(json.loads(line)["video_id"])])
+    return rows
 
 
 def pairs_of(records: Sequence[Record]) -> list[Pair]:

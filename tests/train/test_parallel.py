@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -266,3 +267,10 @@ def test_without_a_limit_gradients_stay_and_the_norm_is_told():
     assert parameter.grad.tolist() == [3.0, 4.0]
     assert gradient_norm_and_clip([parameter], 1.0).item() == 5.0
     torch.testing.assert_close(parameter.grad, torch.tensor([0.6, 0.8]))
+
+
+def test_a_gradient_that_is_no_number_leaves_the_others_alone():
+    good, bad = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))
+    good.grad, bad.grad = torch.tensor([3.0, 4.0]), torch.tensor([math.nan, 1.0])
+    assert gradient_norm_and_clip([good, bad], 1.0).isnan()
+    assert good.grad.tolist() == [3.0, 4.0] and bad.grad[1] == 1.0

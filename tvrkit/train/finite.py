@@ -46,7 +46,8 @@ def check_finite(
         parts: the loss's parts, () each, for the report.
         features: (B, …) each, rows in the order of `pairs`: the pairs whose features are no numbers are named first.
         parameters: names and parameters with their gradients, for the report; of a sharded one, this process's part.
-        writes: whether this process writes the report, `nonfinite.json` in the run's folder.
+        writes: whether this process writes the report, `nonfinite.json` in the run's folder; else another one does,
+            and both say the same.
 
     Raises:
         TrainingError: one of `values` is NaN or infinite; it names the step, videos, captions and what is kept.
@@ -67,7 +68,7 @@ def check_finite(
         **_tensors(parameters),
         "kept": _kept(run),
     }
-    where = f" (the whole batch is in {run / REPORT})" if writes and _write(run / REPORT, report) else ""
+    where = f" (the whole batch is in {run / REPORT})" if not writes or _write(run / REPORT, report) else ""
     raise TrainingError(
         f"{what} is {value} at step {step + 1}, {_words(rows)}{where}; {report['kept']}: look at these videos, or"
         " train with a lower rate (--set train.lr=…, train.clip_lr=…) or train.precision=fp32."

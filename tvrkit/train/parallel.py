@@ -11,7 +11,6 @@ averaged over processes, is that of one process with the whole batch. This is ab
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -172,20 +171,20 @@ def gradient_norm_and_clip(parameters: Iterable[Tensor], largest: float) -> Tens
     Returns:
         The norm before, (), the same on every process. If a parameter is sharded this is a collective.
     """
-    parameters = list(parameters)
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     shards: list[Any] = [gradient for gradient in gradients if is_sharded(gradient)]
-    if not shards:
-        return nn.utils.clip_grad_norm_(parameters, largest or math.inf)
-    local = [gradient.to_local() for gradient in shards]
+    local = [shard.to_local() for shard in shards]
     plain = [gradient for gradient in gradients if not is_sharded(gradient)]
-    square = _square(local)
-    dist.all_reduce(square, group=shards[0].device_mesh.get_group())
-    norm = (square + _square(plain).to(square)).sqrt()
-    if largest:
+    square = _square(plain)
+    if shards:
+        of_shards = _square(local)
+        dist.all_reduce(of_shards, group=shards[0].device_mesh.get_group())
+        square = of_shards + square.to(of_shards)
+    norm = square.sqrt()
+    if largest and gradients:
         factor = (largest / (norm + 1e-6)).clamp(max=1.0)  # as torch's own
-        for gradient in (*local, *plain):
-            gradient.mul_(factor.to(gradient.dtype))
+        # Where the norm is no number, a factor would spoil all gradients, and the report could not name the bad ones.
+        torch._foreach_mul_([*local, *plain], torch.where(norm.isfinite(), factor, 1.0))
     return norm
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -19,6 +20,8 @@ from tvrkit.distributed import Team
 from tvrkit.errors import InstallError
 from tvrkit.train.parallel import Parallel, average_gradients, is_sharded, trained
 from tvrkit.train.towers import tower_blocks
+
+T = TypeVar("T")
 
 
 class Sharded(Parallel):
@@ -39,9 +42,9 @@ class Sharded(Parallel):
         fully_shard, register_fsdp_forward_method = _engine()
         from torch.distributed.device_mesh import DeviceMesh
 
-        self._team = team
-        # To evaluate and save with; not larger than the model that was whole on this device a moment ago.
-        self._whole = copy.deepcopy(model).requires_grad_(False).eval()
+        self._team, self._device = team, device
+        # To evaluate and save with. Between steps, when gradients and activations are gone, the device has room for it.
+        self._whole = copy.deepcopy(model).requires_grad_(False).eval().cpu()
         for tensor in (*model.parameters(), *model.buffers(), *objective.parameters()):
             dist.broadcast(tensor.detach(), src=0)
         # A group of its own, as its collectives come between those of `Team.rows`.
@@ -57,6 +60,12 @@ class Sharded(Parallel):
         for method in ("encode_text", "encode_images"):
             register_fsdp_forward_method(backbone, method)
         self._by_hand = [parameter for parameter in trained([model, objective]) if not is_sharded(parameter)]
+
+    def last(self, function: Callable[[], T]) -> T:
+        """See `Parallel`; what the last evaluation had on the device makes room first."""
+        if self._whole.device.type != "cpu":
+            self._whole.cpu()
+        return function()
 
     def finish(self) -> None:
         """Average what is not sharded."""
@@ -78,6 +87,7 @@ class Sharded(Parallel):
 
     def evaluated(self, model: RetrievalModel) -> RetrievalModel:
         """A plain model with the weights of now, in evaluation mode; the same object at each call."""
+        self._whole.to(self._device)
         with torch.no_grad():
             for own, tensor in zip(self._whole.state_dict().values(), model.state_dict().values(), strict=True):
                 now = self.whole(tensor)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import tvrkit
 from tvrkit.config import Config
@@ -108,13 +108,18 @@ class Training:
         """Write a checkpoint to go on from."""
         with self.times("save"):
             check_weights(self.learning, step=self.progress.step, run=self.run)
-            whole = self.parallel.whole
+            whole = self._for_a_file
             tensors = {f"optimizer/{name}": value for name, value in optimizer_tensors(self.optimizer, whole).items()}
             tensors |= {f"objective/{name}": value for name, value in self.objective.state_dict().items()}
             if self.ema is not None:
                 tensors |= {f"ema/{name}": value for name, value in self.ema.tensors(whole).items()}
             about = {"tvrkit": tvrkit.__version__, "dataset": self.manifest.name, "step": self.progress.step}
             self.checkpoints.save(self.parallel.evaluated(self.model), tensors, self.progress, about)
+
+    def _for_a_file(self, tensor: Tensor) -> Tensor:
+        """A tensor for the process that writes, whole; no device has to hold all of them at once. A collective."""
+        full = self.parallel.whole(tensor)
+        return full.cpu() if self.team.leads else full.new_empty(0)
 
     def end_of_epoch(self, epoch: int, bar: Bar, signal: int | None) -> None:
         """Save, validate if that is due, and keep the best.
