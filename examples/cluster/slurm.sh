@@ -15,9 +15,9 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 
-# A job keeps its number when it is queued again, so it finds its run.
+# A job keeps its number when it is queued again, so it finds its run; a first checkpoint that was cut off is none.
 run=${RUN:-runs/slurm-$SLURM_JOB_ID}
-if [ -d "$run/checkpoints" ]; then
+if ls -A "$run/checkpoints" 2>/dev/null | grep -qv '\.tmp$'; then
     set -- --resume "$run" ${GPUS:+--gpus "$GPUS"}
 else
     set -- --out "$run" ${GPUS:+--gpus "$GPUS"} "$@"

@@ -219,6 +219,7 @@ def test_the_cluster_scripts(world):
     assert [out.split() for out, _ in told if out] == [["two-machines"]]
     assert len(losses(world / "two-machines")) == 8
 
+    (world / "job" / "checkpoints" / ".last.x.tmp").mkdir(parents=True)  # of a job that ended while it wrote its first
     job = shared | {"SLURM_JOB_ID": str(free_port()), "GPUS": "0", "RUN": "job", "SLURM_NTASKS": "2"}
     with subprocess.Popen(
         [CLUSTER / "slurm.sh", "--preset", "small.yaml", "--set", "train.epochs=2000"],
