@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from pages import Page
+from tiny import HERE
 
 from tvrkit.evaluate import Evaluation, evaluate_scores
 from tvrkit.manifest import Record
@@ -45,7 +46,7 @@ def evaluation(scores: np.ndarray = SCORES, **options) -> Evaluation:
 
 
 def report(path: Path, *rows: tuple[str, Evaluation], **options) -> Page:
-    write_report(path, rows, **({"title": "mine, test", "workers": 0} | options))
+    write_report(path, rows, **({"title": "mine, test", "reading": HERE} | options))
     return Page(path)
 
 

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 from support import REPO, clean_environment
-from tiny import COLOURS, write_clip, write_video
+from tiny import COLOURS, HERE, write_clip, write_video
 
 from tvrkit.config import ModelConfig
 
@@ -39,7 +39,7 @@ def test_score(tmp_path):
     assert done.returncode == 0, done.stderr
 
     model = tvrkit.load(tmp_path / "model")
-    frames = encode_frames(model, [FrameRequest(str(clip), num_frames=4) for clip in clips], workers=0)
+    frames = encode_frames(model, [FrameRequest(str(clip), num_frames=4) for clip in clips], reading=HERE)
     videos = encode_videos(model, frames.frame_features, frames.frame_mask)
     wanted = model.similarity(encode_texts(model, ["a red square", "blue"]), videos)
     *rows, last = done.stdout.splitlines()

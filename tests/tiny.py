@@ -11,7 +11,10 @@ import numpy as np
 
 import tvrkit
 from tvrkit.config import Config, config_from_dict
+from tvrkit.frames.reading import Reading
 from tvrkit.manifest import Manifest, Record, write_manifest
+
+HERE = Reading(workers=0)
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 60, 230), "white": (235, 235, 235)}
 PLACES = {"left": (4, 12), "right": (20, 12), "top": (12, 4), "bottom": (12, 20)}

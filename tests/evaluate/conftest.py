@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import make_data, tiny_config, write_clip
+from tiny import HERE, make_data, tiny_config, write_clip
 
 from tvrkit.core import build_model
 from tvrkit.evaluate import encode_split
@@ -17,4 +17,4 @@ def world(tmp_path_factory):
     manifest = read_manifest(make_data(folder, train=6, val=0, test=9, hard=True, captions=3))
     torch.manual_seed(3)
     model = build_model(tiny_config(write_clip(folder), folder / "manifest.jsonl").model)
-    return manifest, model, {split: encode_split(model, manifest, split, workers=0) for split in manifest.splits()}
+    return manifest, model, {split: encode_split(model, manifest, split, reading=HERE) for split in manifest.splits()}

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tiny import HERE
 
 from tvrkit.encode import encode_texts
 from tvrkit.errors import DataError
@@ -103,7 +104,7 @@ def measured(world):
 
 def test_a_bank_compares_training_captions_with_test_videos_and_back(measured):
     manifest, model, encoded, evaluation = measured
-    bank = query_bank(model, manifest, evaluation, size=1000, workers=0)
+    bank = query_bank(model, manifest, evaluation, size=1000, reading=HERE)
     assert bank.texts.shape == (18, 9) and bank.videos.shape == (6, 9) and bank.split == "train"
     captions = [caption for record in manifest.split("train") for caption in record.captions]
     test = encoded["test"]
@@ -121,10 +122,10 @@ def test_a_bank_is_drawn_by_its_seed_and_reads_no_more_than_it_needs(measured, t
     manifest, model, encoded, evaluation = measured
     told = []
     with FeatureStore(tmp_path / "features") as store:
-        encode_split(model, manifest, "test", workers=0, store=store)
+        encode_split(model, manifest, "test", reading=HERE, store=store)
         draws = [
             query_bank(
-                model, manifest, evaluation, size=4, seed=seed, workers=0, store=store,
+                model, manifest, evaluation, size=4, seed=seed, reading=HERE, store=store,
                 on_progress=lambda done, failed: told.append((done, failed)),
             )
             for seed in (0, 0, 1, 2)
@@ -133,25 +134,25 @@ def test_a_bank_is_drawn_by_its_seed_and_reads_no_more_than_it_needs(measured, t
     assert torch.equal(draws[0].texts, draws[1].texts) and torch.equal(draws[0].videos, draws[1].videos)
     assert any(not torch.equal(draws[0].texts, bank.texts) for bank in draws[2:])
     assert max(done for done, _ in told) <= 4
-    given = query_bank(model, manifest, evaluation, size=4, encoded=encoded["test"], workers=0)
+    given = query_bank(model, manifest, evaluation, size=4, encoded=encoded["test"], reading=HERE)
     assert torch.equal(given.texts, draws[0].texts)
 
 
 def test_what_a_bank_needs(measured, tmp_path):
     manifest, model, encoded, evaluation = measured
     with pytest.raises(DataError, match="no split 'val'"):
-        query_bank(model, manifest, evaluation, split="val", workers=0)
+        query_bank(model, manifest, evaluation, split="val", reading=HERE)
     with pytest.raises(DataError, match="other data than is measured, not from 'test' too"):
-        query_bank(model, manifest, evaluation, split="test", workers=0)
+        query_bank(model, manifest, evaluation, split="test", reading=HERE)
     with pytest.raises(DataError, match="at least one caption, not 0"):
-        query_bank(model, manifest, evaluation, size=0, workers=0)
+        query_bank(model, manifest, evaluation, size=0, reading=HERE)
     with pytest.raises(DataError, match="all 9 videos that were measured, and 0 could be read"):
-        query_bank(model, manifest, replace(evaluation, records=()), workers=0)
+        query_bank(model, manifest, replace(evaluation, records=()), reading=HERE)
     (tmp_path / "bad.mp4").write_bytes(b"nothing")
     bad = Record("bad", str(tmp_path / "bad.mp4"), ("a red square",), split="train")
     some = manifest.with_records([bad, *manifest.records])
-    bank = query_bank(model, some, evaluation, encoded=encoded["test"], workers=0)
+    bank = query_bank(model, some, evaluation, encoded=encoded["test"], reading=HERE)
     assert (len(bank.texts), len(bank.videos)) == (19, 6)
     dead = manifest.with_records([bad, *manifest.split("test")])
     with pytest.raises(DataError, match=r"no video of the query bank from squares/train can be read \(.*bad\.mp4"):
-        query_bank(model, dead, evaluation, encoded=encoded["test"], workers=0)
+        query_bank(model, dead, evaluation, encoded=encoded["test"], reading=HERE)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from memory import peak_bytes
+from tiny import HERE
 
 from tvrkit.encode import encode_texts
 from tvrkit.evaluate import encode_split, evaluate_encoded, similarity_matrix
@@ -27,7 +28,7 @@ def test_a_video_that_is_twice_in_the_gallery_ties_with_itself_in_any_chunk(worl
     records = list(manifest.split("test"))
     records += [replace(record, video_id=f"{record.video_id} again") for record in records]
     double = manifest.with_records(records)
-    encoded = encode_split(model, double, "test", workers=0)
+    encoded = encode_split(model, double, "test", reading=HERE)
     for chunk in (1, 4, 7, 100):
         t2v = evaluate_encoded(model, double, "test", encoded, chunk=chunk).t2v
         assert t2v.num_ties == t2v.num_queries == 18

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tiny import HERE
 
 from tvrkit.core import build_model
 from tvrkit.encode import encode_texts
@@ -44,7 +45,7 @@ def test_ranks_are_those_of_a_plain_loop(world, split):
 def test_evaluate_reads_and_ranks(world):
     manifest, model, encoded = world
     told = []
-    evaluation = evaluate(model, manifest, "test", workers=0, on_progress=lambda *n: told.append(n))
+    evaluation = evaluate(model, manifest, "test", reading=HERE, on_progress=lambda *n: told.append(n))
     assert evaluation.to_dict() == evaluate_encoded(model, manifest, "test", encoded["test"]).to_dict()
     assert told[-1] == (9, 0)
     assert set(evaluation.to_dict()) == {"dataset", "split", "protocol", "coverage", "t2v", "v2t"}
@@ -57,18 +58,18 @@ def test_a_missing_video_is_an_error_or_is_labelled(world, tmp_path):
     bad = Record("bad", str(tmp_path / "bad.mp4"), ("a red square",), split="test")
     broken = manifest.with_records([manifest.split("test")[0], bad, *manifest.split("test")[1:]])
     with pytest.raises(DataError, match=r"1 of 10 videos of squares/test cannot be read \(bad: .*--allow-missing"):
-        evaluate(model, broken, "test", workers=0)
-    evaluation = evaluate(model, broken, "test", workers=0, allow_missing=True)
+        evaluate(model, broken, "test", reading=HERE)
+    evaluation = evaluate(model, broken, "test", reading=HERE, allow_missing=True)
     assert evaluation.missing == ("bad",) and evaluation.to_dict()["missing"] == ["bad"]
     assert evaluation.t2v.num_queries == evaluation.t2v.num_items == 9
-    whole = evaluate(model, manifest, "test", workers=0)
+    whole = evaluate(model, manifest, "test", reading=HERE)
     assert evaluation.t2v == whole.t2v
 
 
 def test_an_unknown_split_names_those_there_are(world):
     manifest, model, _ = world
     with pytest.raises(DataError, match=r"no split 'tset'; it has train \(6\), test \(9\), hard \(6\)"):
-        evaluate(model, manifest, "tset", workers=0)
+        evaluate(model, manifest, "tset", reading=HERE)
 
 
 def test_a_score_that_is_no_number_is_an_error(world):
@@ -99,7 +100,7 @@ def test_a_split_that_is_not_its_protocols_is_refused_before_anything_is_read(wo
         r" shapes: .*--allow-missing"
     )
     with pytest.raises(DataError, match=message):
-        evaluate(model, small, "test", workers=0)
+        evaluate(model, small, "test", reading=HERE)
     with pytest.raises(DataError, match=message):
         require_whole(small, "test")
     with pytest.raises(DataError, match=message):

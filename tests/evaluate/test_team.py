@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from team import run_team
-from tiny import make_data, tiny_config, write_clip
+from tiny import HERE, make_data, tiny_config, write_clip
 
 from tvrkit.core import build_model
 from tvrkit.data import frame_request
@@ -18,6 +18,7 @@ from tvrkit.encode import encode_frames
 from tvrkit.errors import TvrkitError
 from tvrkit.evaluate import encode_split, evaluate, evaluate_hard, query_bank
 from tvrkit.evaluate.scoring import TEXT_BATCH
+from tvrkit.frames.reading import Reading
 from tvrkit.manifest import Record, read_manifest
 from tvrkit.store import FeatureStore
 
@@ -51,10 +52,10 @@ def measures(team, folder):
     """Whatever can be measured."""
     manifest, model = world(folder)
     told = []
-    test = evaluate(model, manifest, "test", workers=0, team=team, on_progress=lambda *n: told.append(n))
-    encoded = encode_split(model, manifest, "test", workers=1, team=team)
-    hard = encode_split(model, manifest, "hard", workers=0, team=team)
-    bank = query_bank(model, manifest, test, size=6, encoded=encoded, workers=0, team=team)
+    test = evaluate(model, manifest, "test", reading=HERE, team=team, on_progress=lambda *n: told.append(n))
+    encoded = encode_split(model, manifest, "test", reading=Reading(1), team=team)
+    hard = encode_split(model, manifest, "hard", reading=HERE, team=team)
+    bank = query_bank(model, manifest, test, size=6, encoded=encoded, reading=HERE, team=team)
     assert told[-1] == (7, 0)
     return {
         "numbers": test.to_dict(),
@@ -76,10 +77,10 @@ def failures(team, folder):
     gone = Record("gone", str(folder / "gone.mp4"), ("a blue square",), split="test")
     manifest = manifest.with_records([*bad, gone, whole])
     with pytest.raises(TvrkitError) as error:
-        evaluate(model, manifest, "test", workers=0, team=team)
-    some = evaluate(model, manifest, "test", workers=0, team=team, allow_missing=True)
-    none = encode_frames(model, [frame_request(manifest, r, 4) for r in bad], workers=0, team=team)
-    nothing = encode_frames(model, [], workers=0, team=team)
+        evaluate(model, manifest, "test", reading=HERE, team=team)
+    some = evaluate(model, manifest, "test", reading=HERE, team=team, allow_missing=True)
+    none = encode_frames(model, [frame_request(manifest, r, 4) for r in bad], reading=HERE, team=team)
+    nothing = encode_frames(model, [], reading=HERE, team=team)
     assert (len(none), len(none.failures), len(nothing)) == (0, 2, 0)
     return str(error.value), some.missing, some.similarity
 
@@ -94,7 +95,7 @@ def stores(team, folder, shared):
         for asked in (requests[:3], requests, requests):  # some are there already; in shares of other sizes
             before = len(store)
             team.wait()
-            results.append(encode_frames(model, asked, workers=0, store=store, team=team).frame_features)
+            results.append(encode_frames(model, asked, reading=HERE, store=store, team=team).frame_features)
             team.wait()
             computed.append(len(store) - before)
     return computed, results
@@ -109,7 +110,7 @@ def one_bad_store(team, folder):
         if team.rank == 1:
             shutil.rmtree(place)
         with pytest.raises(TvrkitError) as error:
-            encode_frames(model, requests, workers=0, store=store, team=team)
+            encode_frames(model, requests, reading=HERE, store=store, team=team)
     team.wait()  # nobody is left behind
     return str(error.value)
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from media import frame_number, make_video
 from PIL import Image
+from tiny import HERE
 
 from tvrkit.errors import DataError
 from tvrkit.index.hits import Hit
@@ -47,7 +48,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write(path: Path, hits: list[Hit], title: str = "a dog") -> Page:
-    write_page(path, title, hits, summary="The best.", workers=0)
+    write_page(path, title, hits, summary="The best.", reading=HERE)
     return Page(path.read_text(encoding="utf-8"))
 
 

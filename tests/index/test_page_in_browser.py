@@ -13,6 +13,7 @@ import pytest
 from browser import BROWSER, DARK, LIGHT, Proxy, browse, running_proxy
 from media import make_video
 from PIL import Image
+from tiny import HERE
 
 from tvrkit.index.hits import Hit
 from tvrkit.index.page import write_page
@@ -43,7 +44,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copyfile(video, folder / name)
         hits.append(Hit(i + 1, 0.5 - i / 20, folder / name, i / 4, 2.0))
     title = "</title><script>document.title=4</script> a dog"
-    write_page(folder / "out.html", title, hits, summary="<i>best</i>", workers=0)
+    write_page(folder / "out.html", title, hits, summary="<i>best</i>", reading=HERE)
     return folder / "out.html"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from searching import make_model
+from tiny import HERE
 
 from tvrkit.core import RetrievalModel, VideoFeatures
 from tvrkit.encode import encode_frames, encode_texts, encode_videos
@@ -32,7 +33,7 @@ def no_warning(sentence: str) -> None:
 
 def indexed(model: RetrievalModel, clips: Path, folder: Path) -> tuple[VideoIndex, tuple[VideoFile, ...]]:
     index, files = VideoIndex(model, folder, no_warning), scan([clips]).files
-    index.encode(index.missing(files), workers=0)
+    index.encode(index.missing(files), reading=HERE)
     return index, files
 
 
@@ -43,7 +44,7 @@ def test_scores_and_moments_are_the_model_s(kind: str, clips: Path, tmp_path: Pa
     index, files = indexed(model, clips, tmp_path / "index")
     with index:
         hits = search_text(model, index, query, files, top=10)
-    encoded = encode_frames(model, [FrameRequest(str(file.path), 4) for file in files], workers=0)
+    encoded = encode_frames(model, [FrameRequest(str(file.path), 4) for file in files], reading=HERE)
     videos = encode_videos(model, encoded.frame_features, encoded.frame_mask)
     text = encode_texts(model, [query])
     with torch.no_grad():

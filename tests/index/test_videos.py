@@ -9,6 +9,7 @@ import pytest
 import torch
 from media import make_audio
 from searching import make_model
+from tiny import HERE
 
 from tvrkit.core import RetrievalModel
 from tvrkit.core.interaction import nearest_frames
@@ -29,7 +30,7 @@ def files_of(folder: Path) -> tuple[VideoFile, ...]:
 def fill(index: VideoIndex, folder: Path) -> list[VideoFile]:
     """Encode what is missing and return it."""
     missing = index.missing(files_of(folder))
-    index.encode(missing, workers=0)
+    index.encode(missing, reading=HERE)
     return missing
 
 
@@ -39,7 +40,7 @@ def test_what_comes_back_is_what_the_model_makes(model: RetrievalModel, clips: P
         assert index.missing(files) == list(files)
         fill(index, clips)
     requests = [FrameRequest(str(file.path), model.config.num_frames) for file in files]
-    encoded = encode_frames(model, requests, workers=0)
+    encoded = encode_frames(model, requests, reading=HERE)
     features = encode_videos(model, encoded.frame_features, encoded.frame_mask)
     with VideoIndex(model, tmp_path, fail) as index:
         assert index.missing(files) == []
@@ -109,7 +110,7 @@ def test_failures_are_named_kept_and_retried(model: RetrievalModel, clips: Path,
     make_audio(folder / "sound.mp4")
     with VideoIndex(model, tmp_path / "index", fail) as index:
         done = []
-        index.encode(index.missing(files_of(folder)), workers=0, on_progress=lambda *counts: done.append(counts))
+        index.encode(index.missing(files_of(folder)), reading=HERE, on_progress=lambda *counts: done.append(counts))
         assert done[-1] == (7, 3)
         failures = index.failures(files_of(folder))
         assert {path.name for path in failures} == {"garbage.mp4", "empty.mp4", "sound.mp4"}
@@ -132,7 +133,7 @@ def test_a_file_that_changed_meanwhile_is_not_noted_as_failed(
     moved = folder / "moved.mp4"
     (folder / "a.mp4").rename(moved)
     with VideoIndex(model, tmp_path / "index", fail) as index:
-        index.encode(files, workers=0)
+        index.encode(files, reading=HERE)
         assert [path.name for path in index.failures(files)] == ["a.mp4"]
     with VideoIndex(model, tmp_path / "index", fail) as index:
         assert [file.path for file in index.missing(files_of(folder))] == [moved]
@@ -166,11 +167,11 @@ def test_a_disk_that_fills_up_meanwhile(
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     with VideoIndex(model, tmp_path / "index", said.append) as index:
         files = files_of(clips)
-        index.encode(files[:1], workers=0)
+        index.encode(files[:1], reading=HERE)
         try:
             # Files may not grow past 1 KB: less than a segment.
             resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-            index.encode(files[1:], workers=0)
+            index.encode(files[1:], reading=HERE)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert len(said) == 1 and "cannot write to the cache" in said[0]

@@ -9,10 +9,10 @@ import pytest
 from media import make_video
 from small_msvd import write_lists
 
+from tvrkit.frames.reading import Reading
 from tvrkit.manifest import read_manifest
 from tvrkit.prepare.benchmark import prepare_benchmark
 from tvrkit.prepare.benchmarks import BENCHMARKS
-from tvrkit.prepare.examine import Reading
 from tvrkit.prepare.material import BenchmarkOptions
 
 

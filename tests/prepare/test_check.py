@@ -10,9 +10,9 @@ import pytest
 from media import make_video
 
 from tvrkit.errors import DataError
+from tvrkit.frames.reading import Reading
 from tvrkit.prepare.check import check_prepared
 from tvrkit.prepare.downloads.receipts import Receipts, sha256_of
-from tvrkit.prepare.examine import Reading
 from tvrkit.prepare.folder import FolderOptions, prepare_folder
 
 HERE = Reading(workers=0)

@@ -10,10 +10,10 @@ import pytest
 from media import make_video
 from small_msvd import put
 
+from tvrkit.frames.reading import Reading
 from tvrkit.manifest import read_manifest
 from tvrkit.prepare.check import check_prepared
 from tvrkit.prepare.copies import copy_of
-from tvrkit.prepare.examine import Reading
 from tvrkit.prepare.folder import FolderOptions, prepare_folder
 
 HERE = Reading(workers=0)

@@ -11,10 +11,10 @@ import pytest
 from media import make_audio, make_video, truncate
 
 from tvrkit.errors import ConfigError, DataError
+from tvrkit.frames.reading import Reading
 from tvrkit.keywords import TAGGER
 from tvrkit.manifest import read_manifest
 from tvrkit.prepare import probes
-from tvrkit.prepare.examine import Reading
 from tvrkit.prepare.folder import FolderOptions, prepare_folder
 
 

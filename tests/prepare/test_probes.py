@@ -7,6 +7,7 @@ import pytest
 from media import make_video, only_decord_reads
 
 from tvrkit.frames.reader import VideoInfo
+from tvrkit.frames.reading import Reading
 from tvrkit.prepare import memory, probes
 from tvrkit.prepare.probes import probe_all
 from tvrkit.reporting import Silent
@@ -34,9 +35,8 @@ def asked(monkeypatch):
 def look(tmp_path):
     """`look(span, …)`: `probe_all` in this process, with the cache of this test."""
 
-    def run(*spans, **options):
-        options = {"reader": "auto", "workers": 0, "timeout_seconds": 30, **options}
-        return probe_all(spans, tmp_path / "probes.json", watcher=Silent(), **options)
+    def run(*spans, workers=0, **options):
+        return probe_all(spans, tmp_path / "probes.json", reading=Reading(workers), watcher=Silent(), **options)
 
     return run
 
@@ -139,7 +139,7 @@ def test_an_interrupted_look_goes_on_where_it_stopped(look, tmp_path, monkeypatc
 
     with pytest.raises(KeyboardInterrupt):
         probe_all(
-            spans, tmp_path / "probes.json", reader="av", workers=0, timeout_seconds=30, watcher=Impatient()
+            spans, tmp_path / "probes.json", reading=Reading(0, "av"), watcher=Impatient()
         )  # fmt: skip
     assert look(*spans).new == 2
     monkeypatch.setattr(memory, "SAVE_SECONDS", 0.0)

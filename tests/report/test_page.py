@@ -21,6 +21,7 @@ from tvrkit.evaluate import (
     with_dual_softmax,
     with_query_bank,
 )
+from tvrkit.frames.reading import Reading
 from tvrkit.manifest import Manifest, Record
 
 
@@ -123,7 +124,7 @@ def test_a_video_without_a_picture_has_the_reason(tmp_path: Path, videos: Path) 
         tmp_path / "out.html",
         ("model", evaluation(scores)),
         manifest=Manifest("mine", tuple(records()), root=tmp_path / "gone"),
-        workers=1,
+        reading=Reading(1),
     )
     assert "no picture: cannot be opened" in gone.text and "data:image" not in gone.source
 

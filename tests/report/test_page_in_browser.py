@@ -16,6 +16,7 @@ import pytest
 from browser import BROWSER, DARK, LIGHT, Proxy, browse, running_proxy
 from media import make_video
 from PIL import Image
+from tiny import HERE
 
 from tvrkit.evaluate import HardGallery, compare_evaluations, evaluate_scores, with_dual_softmax
 from tvrkit.manifest import Manifest, Record
@@ -71,7 +72,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         comparisons={f"A is {NASTY}, B is {LONG}": compare_evaluations(*rows)},
         hard=[(LONG, HardGallery(1, 3, 50.0, 50.0, {LONG: (50.0, 2)}))],
         notes=[LONG],
-        workers=0,
+        reading=HERE,
     )
     return folder / "out.html"
 

@@ -20,6 +20,7 @@ from tvrkit.cli.options import (
 )
 from tvrkit.cli.processes import chosen, processes_options, start_team, team_of
 from tvrkit.errors import ConfigError
+from tvrkit.frames.reading import Reading
 from tvrkit.reporting import Silent
 
 if TYPE_CHECKING:
@@ -115,9 +116,7 @@ def command(runs: tuple[str, ...], models: tuple[str, ...], matrices: tuple[str,
             split=options["split"] or SPLIT,
             zero_shot=options["zero_shot"],
             device=_own(device, team),
-            reader=options["reader"],
-            workers=options["workers"],
-            timeout=options["timeout"],
+            reading=Reading(options["workers"], options["reader"], options["timeout"]),
             allow_missing=options["allow_missing"],
             team=team,
             report=output if team.leads else Silent(),

@@ -13,6 +13,7 @@ import tvrkit
 from tvrkit.cli import output
 from tvrkit.errors import TvrkitError
 from tvrkit.files import atomic_path, write_json
+from tvrkit.frames.reading import Reading
 from tvrkit.workspace import RUN_FILE
 
 if TYPE_CHECKING:
@@ -193,8 +194,6 @@ def write_page(
         comparisons={" and ".join(pair.names): pair.differences for pair in comparisons},
         hard=[(row.name, row.hard) for row in everything if row.hard is not None],
         notes=[f"{one.rows[0].name}: {one.source}{chosen_by(one.folder)}" for one in measured],
-        workers=options["workers"],
-        reader=options["reader"],
-        timeout_seconds=options["timeout"],
+        reading=Reading(options["workers"], options["reader"], options["timeout"]),
     )
     output.say(f"Report: {path}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tvrkit.cli.evaluation import Comparison, Measured, Row, chosen_by, compare_with_first, letter_of
 from tvrkit.cli.evaluation_choice import choose, require_manifest
 from tvrkit.errors import ConfigError, TvrkitError
+from tvrkit.frames.reading import Reading
 from tvrkit.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -35,9 +36,7 @@ class Choices:
     split: str
     zero_shot: bool | None
     device: str
-    reader: str
-    workers: int
-    timeout: float
+    reading: Reading
     allow_missing: bool
     team: Team
     report: Reporter
@@ -132,9 +131,7 @@ def _with_bank(
             split=BANK_SPLIT,
             size=choices.query_bank or 1,
             encoded=encoded,
-            workers=choices.workers,
-            reader=choices.reader,
-            timeout_seconds=choices.timeout,
+            reading=choices.reading,
             store=store,
             on_progress=counted(bar),
             team=choices.team,
@@ -148,16 +145,9 @@ def _encode(name: str, model: RetrievalModel, manifest: Manifest, split: str, ch
 
     progress = choices.report.progress(f"Frames of {split}, {name}", len(manifest.split(split)))
     with _cache(model, choices) as store, progress as bar:
+        tell = counted(bar)
         return encode_split(
-            model,
-            manifest,
-            split,
-            workers=choices.workers,
-            reader=choices.reader,
-            timeout_seconds=choices.timeout,
-            store=store,
-            on_progress=counted(bar),
-            team=choices.team,
+            model, manifest, split, reading=choices.reading, store=store, on_progress=tell, team=choices.team
         )
 
 

@@ -12,6 +12,7 @@ from tvrkit.cli.options import json_option, reader_option, timeout_option, worke
 from tvrkit.cli.prepare_check import check, check_option
 from tvrkit.cli.prepare_options import compress_option, name_option, strict_option
 from tvrkit.cli.prepare_show import show
+from tvrkit.frames.reading import Reading
 from tvrkit.workspace import data_folder
 
 if TYPE_CHECKING:
@@ -97,13 +98,13 @@ def _prepare(
     as_json: bool,
 ) -> None:
     from tvrkit.prepare.benchmark import default_name, material_of, prepare_benchmark
-    from tvrkit.prepare.examine import Reading
     from tvrkit.prepare.material import BenchmarkOptions
     from tvrkit.prepare.report import many
 
     name = name or default_name(benchmark, split)
+    reading = Reading(workers, reader, timeout)
     if check_it:
-        check(name, reader=reader, workers=workers, timeout=timeout, as_json=as_json)
+        check(name, reading, as_json)
     options = BenchmarkOptions(
         split=split,
         videos=videos,
@@ -112,7 +113,7 @@ def _prepare(
         val_fraction=val_fraction,
         strict=strict,
         compress=compress,
-        reading=Reading(reader, workers, timeout),
+        reading=reading,
     )
     folder = data_folder() / name
     material = material_of(benchmark, folder, options)

@@ -11,6 +11,7 @@ import click
 from tvrkit.cli import output
 from tvrkit.cli.options import json_option, reader_option, timeout_option, workers_option
 from tvrkit.errors import DataError
+from tvrkit.frames.reading import Reading
 from tvrkit.workspace import data_folder
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -25,14 +26,11 @@ def check_option(function: F) -> F:
     )(function)
 
 
-def check(
-    name: str, *, reader: str = "auto", workers: int = 2, timeout: float = 60.0, as_json: bool = False
-) -> NoReturn:
+def check(name: str, reading: Reading, as_json: bool) -> NoReturn:
     """Verify a prepared data set, show what is wrong, and exit: 0 only if all is well."""
     from tvrkit.cli.prepare_show import show_coverage
     from tvrkit.prepare.assemble import read_settings
     from tvrkit.prepare.check import check_prepared
-    from tvrkit.prepare.examine import Reading
     from tvrkit.prepare.report import many
 
     folder = data_folder() / name
@@ -41,7 +39,7 @@ def check(
         folder,
         name=name,
         downloads=data_folder() / "downloads" / kind if isinstance(kind, str) else None,
-        reading=Reading(reader, workers, timeout),
+        reading=reading,
         watcher=output,
     )
     if as_json:
@@ -81,7 +79,7 @@ def prepared_command(name: str) -> click.Command:
         """
         if not check_it or rest:
             raise DataError(_what_it_is(name))
-        check(name, reader=reader, workers=workers, timeout=timeout, as_json=as_json)
+        check(name, Reading(workers, reader, timeout), as_json)
 
     return prepared
 

@@ -13,6 +13,7 @@ from tvrkit.cli.prepare_check import check, check_option
 from tvrkit.cli.prepare_options import checked_name, compress_option, name_option, strict_option
 from tvrkit.cli.prepare_show import show
 from tvrkit.files import absolute
+from tvrkit.frames.reading import Reading
 from tvrkit.workspace import data_folder
 
 
@@ -49,7 +50,7 @@ def shapes(name: str | None, seed: int, scale: float, workers: int, check_it: bo
 
     name = name or "shapes"
     if check_it:
-        check(name, workers=workers, as_json=as_json)
+        check(name, Reading(workers), as_json)
     report = prepare_shapes(data_folder() / name, name=name, seed=seed, scale=scale, workers=workers, watcher=output)
     verb = "rendered" if report.new else "nothing to do:"
     output.say(
@@ -100,20 +101,20 @@ def folder(
     Example:
       tvrkit prepare folder ./clips --captions captions.csv --name mine
     """
-    from tvrkit.prepare.examine import Reading
     from tvrkit.prepare.folder import FolderOptions, prepare_folder
     from tvrkit.prepare.report import many
 
     name = checked_name(absolute(clips).name) if name is None else name
+    reading = Reading(workers, reader, timeout)
     if check_it:
-        check(name, reader=reader, workers=workers, timeout=timeout, as_json=as_json)
+        check(name, reading, as_json)
     options = FolderOptions(
         captions=captions,
         val_fraction=val_fraction,
         test_fraction=test_fraction,
         strict=strict,
         compress=compress,
-        reading=Reading(reader, workers, timeout),
+        reading=reading,
     )
     report = prepare_folder(clips, data_folder() / name, name=name, options=options, watcher=output)
     output.say(f"{many(report.new, 'video')} looked into, {report.kept:,} known from before.")

@@ -19,6 +19,7 @@ from tvrkit.cli.options import (
     workers_option,
 )
 from tvrkit.errors import ConfigError, DataError
+from tvrkit.frames.reading import Reading
 from tvrkit.workspace import cache_folder
 
 if TYPE_CHECKING:
@@ -88,10 +89,11 @@ def command(
     from tvrkit.index.search import search_text, search_video
     from tvrkit.index.videos import VideoIndex
 
+    reading = Reading(workers, reader, timeout)
     with VideoIndex(loaded, cache_folder() / "index", output.warn) as index:
         if rebuild or retry_failed:
             index.forget(files, failures_only=not rebuild)
-        _encode(index, files, found, workers=workers, reader=reader, timeout_seconds=timeout)
+        _encode(index, files, found, reading)
         if example is not None:
             _require(index, example)
             hits = search_video(index, example, found.files, top)
@@ -107,7 +109,7 @@ def command(
 
         title = query if query is not None else f"Like {like}"
         summary = f"{len(hits)} of {len(found.files)} videos, best first. Model: {source}"
-        write_page(page, title, hits, summary=summary, workers=workers, reader=reader, timeout_seconds=timeout)
+        write_page(page, title, hits, summary=summary, reading=reading)
         output.say(f"Page: {page}")
 
 
@@ -158,9 +160,7 @@ def _load(model: str | None, videos: Sequence[Path], device: str) -> tuple[Retri
     return loaded, source
 
 
-def _encode(
-    index: VideoIndex, files: list[VideoFile], found: Scan, *, workers: int, reader: str, timeout_seconds: float
-) -> None:
+def _encode(index: VideoIndex, files: list[VideoFile], found: Scan, reading: Reading) -> None:
     """Encode what is missing, and say what could not be read."""
     missing = index.missing(files)
     done = failed = 0
@@ -175,8 +175,7 @@ def _encode(
                     if failed:
                         bar.note(f"{failed} failed")
 
-                options = {"workers": workers, "reader": reader, "timeout_seconds": timeout_seconds}
-                index.encode(missing, **options, on_progress=advance)  # type: ignore[arg-type]
+                index.encode(missing, reading=reading, on_progress=advance)
         except KeyboardInterrupt:
             output.say(f"{done} of {len(missing)} videos are done and kept; the same command goes on from there.")
             raise

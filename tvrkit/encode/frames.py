@@ -20,6 +20,7 @@ from tvrkit.encode.towers import encode_pixels
 from tvrkit.encode.value import EncodedFrames, gathered, joined, padded, renumbered
 from tvrkit.frames.pool import DecodePool
 from tvrkit.frames.reader import FrameRequest
+from tvrkit.frames.reading import Reading
 from tvrkit.store import FeatureStore
 
 OnProgress = Callable[[int, int], None]
@@ -34,9 +35,7 @@ def iter_encoded(
     model: RetrievalModel,
     requests: Iterable[FrameRequest],
     *,
-    workers: int = 2,
-    reader: str = "auto",
-    timeout_seconds: float = 60.0,
+    reading: Reading = Reading(),
     batch_videos: int = 16,
 ) -> Iterator[EncodedFrames]:
     """Read and encode videos, a few at a time, in order; memory does not grow with their number.
@@ -47,12 +46,10 @@ def iter_encoded(
     Args:
         model: its vision tower is used; put into evaluation mode while a batch is computed.
         requests: all with the same `num_frames`.
-        workers: processes that decode and preprocess; 0 does it in this one.
-        reader: `auto`, `av` or `decord`.
-        timeout_seconds: limit for one video.
+        reading: by how many processes and with what; see `Reading`.
         batch_videos: requests of one value.
     """
-    with DecodePool(workers, model.pixel_transform, reader=reader, timeout_seconds=timeout_seconds) as pool:
+    with DecodePool.of(reading, model.pixel_transform) as pool:
         answers = enumerate(pool.imap(requests))
         while batch := list(itertools.islice(answers, batch_videos)):
             good = [(row, d, d.frames) for row, d in batch if d.frames is not None]
@@ -78,9 +75,7 @@ def encode_frames(
     model: RetrievalModel,
     requests: Sequence[FrameRequest],
     *,
-    workers: int = 2,
-    reader: str = "auto",
-    timeout_seconds: float = 60.0,
+    reading: Reading = Reading(),
     batch_videos: int = 16,
     on_progress: OnProgress | None = None,
     store: FeatureStore | None = None,
@@ -98,9 +93,7 @@ def encode_frames(
     Args:
         model: as in `iter_encoded`.
         requests: as in `iter_encoded`; the same in all processes.
-        workers: as in `iter_encoded`; of each process.
-        reader: as in `iter_encoded`.
-        timeout_seconds: as in `iter_encoded`.
+        reading: as in `iter_encoded`, of each process of the team.
         batch_videos: as in `iter_encoded`.
         on_progress: called with the number of requests done and how many of those failed, in the whole team.
         store: where features are looked up and kept.
@@ -117,14 +110,7 @@ def encode_frames(
     block = batch_videos if model.device.type != "cpu" else 1
     todo = _part(list(keys), team, block)
     fresh = (
-        iter_encoded(
-            model,
-            [requests[row] for row in todo],
-            workers=workers,
-            reader=reader,
-            timeout_seconds=timeout_seconds,
-            batch_videos=batch_videos,
-        )
+        iter_encoded(model, [requests[row] for row in todo], reading=reading, batch_videos=batch_videos)
         if todo
         else iter(())
     )

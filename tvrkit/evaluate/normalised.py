@@ -18,6 +18,7 @@ from tvrkit.encode import EncodedFrames, OnProgress, encode_frames
 from tvrkit.errors import DataError
 from tvrkit.evaluate.evaluation import Evaluation
 from tvrkit.evaluate.scoring import compare
+from tvrkit.frames.reading import Reading
 from tvrkit.manifest import Manifest, Record
 from tvrkit.metrics import (
     Ranks,
@@ -87,9 +88,7 @@ def query_bank(
     size: int = 10_000,
     seed: int = 0,
     encoded: EncodedFrames | None = None,
-    workers: int = 2,
-    reader: str = "auto",
-    timeout_seconds: float = 60.0,
+    reading: Reading = Reading(),
     store: FeatureStore | None = None,
     on_progress: OnProgress | None = None,
     team: Team = SOLO,
@@ -106,9 +105,7 @@ def query_bank(
         size: captions to draw, without putting back; all of the split where it has fewer.
         seed: of the draw.
         encoded: frames of the evaluation's videos where they are at hand, else they are read here.
-        workers: as in `encode_frames`.
-        reader: as in `encode_frames`.
-        timeout_seconds: as in `encode_frames`.
+        reading: as in `encode_frames`.
         store: as in `encode_frames`.
         on_progress: as in `encode_frames`, of the bank's videos.
         team: as in `evaluate`.
@@ -126,9 +123,7 @@ def query_bank(
         return encode_frames(
             model,
             [frame_request(manifest, record, model.config.num_frames) for record in records],
-            workers=workers,
-            reader=reader,
-            timeout_seconds=timeout_seconds,
+            reading=reading,
             store=store,
             on_progress=tell,
             team=team,

@@ -15,6 +15,7 @@ from tvrkit.encode import EncodedFrames, OnProgress, encode_frames
 from tvrkit.errors import DataError
 from tvrkit.evaluate.evaluation import Evaluation, evaluate_scores, require_complete
 from tvrkit.evaluate.scoring import CHUNK, compare
+from tvrkit.frames.reading import Reading
 from tvrkit.manifest import Manifest
 from tvrkit.protocols import coverage_of
 from tvrkit.store import FeatureStore
@@ -25,9 +26,7 @@ def evaluate(
     manifest: Manifest,
     split: str,
     *,
-    workers: int = 2,
-    reader: str = "auto",
-    timeout_seconds: float = 60.0,
+    reading: Reading = Reading(),
     store: FeatureStore | None = None,
     on_progress: OnProgress | None = None,
     allow_missing: bool = False,
@@ -42,9 +41,7 @@ def evaluate(
         model: any; put into evaluation mode while this runs.
         manifest: the data set.
         split: name of one of its splits.
-        workers: as in `encode_frames`.
-        reader: as in `encode_frames`.
-        timeout_seconds: as in `encode_frames`.
+        reading: as in `encode_frames`.
         store: as in `encode_frames`.
         on_progress: as in `encode_frames`.
         allow_missing: measure a split that is not the protocol's, leave unreadable videos out, and say so in the
@@ -56,17 +53,7 @@ def evaluate(
     """
     if not allow_missing:
         require_whole(manifest, split)
-    encoded = encode_split(
-        model,
-        manifest,
-        split,
-        workers=workers,
-        reader=reader,
-        timeout_seconds=timeout_seconds,
-        store=store,
-        on_progress=on_progress,
-        team=team,
-    )
+    encoded = encode_split(model, manifest, split, reading=reading, store=store, on_progress=on_progress, team=team)
     return evaluate_encoded(model, manifest, split, encoded, allow_missing=allow_missing, team=team)
 
 
@@ -75,25 +62,14 @@ def encode_split(
     manifest: Manifest,
     split: str,
     *,
-    workers: int = 2,
-    reader: str = "auto",
-    timeout_seconds: float = 60.0,
+    reading: Reading = Reading(),
     store: FeatureStore | None = None,
     on_progress: OnProgress | None = None,
     team: Team = SOLO,
 ) -> EncodedFrames:
     """Raw frame features of a split's videos; `rows` are positions in the split; see `encode_frames`."""
     requests = [frame_request(manifest, record, model.config.num_frames) for record in manifest.split(split)]
-    return encode_frames(
-        model,
-        requests,
-        workers=workers,
-        reader=reader,
-        timeout_seconds=timeout_seconds,
-        store=store,
-        on_progress=on_progress,
-        team=team,
-    )
+    return encode_frames(model, requests, reading=reading, store=store, on_progress=on_progress, team=team)
 
 
 def evaluate_encoded(

@@ -20,6 +20,7 @@ from tvrkit.frames.child import Child
 from tvrkit.frames.children import Children
 from tvrkit.frames.preprocess import Transform, without_torch
 from tvrkit.frames.reader import decode_here
+from tvrkit.frames.reading import Reading
 from tvrkit.frames.request import Decoded, FrameRequest, check_settings
 
 __all__ = ["DecodePool", "Decoded"]
@@ -66,6 +67,11 @@ class DecodePool:
         self._prefetch = prefetch or 4 * workers
         self._cache = cache
         self._closed = False
+
+    @classmethod
+    def of(cls, reading: Reading, transform: Transform | None = None) -> DecodePool:
+        """A pool that reads as `reading` says."""
+        return cls(reading.workers, transform, reading.reader, reading.timeout_seconds, cache=reading.cache)
 
     def __enter__(self) -> DecodePool:
         return self

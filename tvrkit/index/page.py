@@ -11,6 +11,7 @@ import tvrkit
 from tvrkit.errors import DataError
 from tvrkit.files import write_text
 from tvrkit.frames.pool import DecodePool
+from tvrkit.frames.reading import Reading
 from tvrkit.frames.request import Decoded, FrameRequest
 from tvrkit.index.hits import Hit, moment
 from tvrkit.index.markup import escape, inline_jpeg
@@ -31,9 +32,7 @@ def write_page(
     hits: Sequence[Hit],
     *,
     summary: str,
-    workers: int = 2,
-    reader: str = "auto",
-    timeout_seconds: float = 60.0,
+    reading: Reading = Reading(),
 ) -> None:
     """Write the page.
 
@@ -44,9 +43,7 @@ def write_page(
         title: what was asked.
         hits: the answer.
         summary: a line below the title.
-        workers: processes that read the pictures.
-        reader: `auto`, `av` or `decord`.
-        timeout_seconds: limit for one picture; a video that gives none gets a card without.
+        reading: how the pictures are read; a video that gives none gets a card without.
 
     Raises:
         DataError: the file cannot be written.
@@ -56,7 +53,7 @@ def write_page(
         FrameRequest(str(hit.path), 1, "uniform", max(0.0, hit.best_seconds - 0.01), hit.best_seconds + 0.01)
         for hit in hits
     ]
-    with DecodePool(min(workers, len(hits)), None, reader=reader, timeout_seconds=timeout_seconds) as pool:
+    with DecodePool.of(reading) as pool:
         pictures = [_picture(decoded) for decoded in pool.imap(requests)]
     low, high = min((hit.score for hit in hits), default=0.0), max((hit.score for hit in hits), default=0.0)
     cards = [

@@ -15,6 +15,7 @@ from tvrkit.core import RetrievalModel, VideoFeatures
 from tvrkit.core.interaction import nearest_frames
 from tvrkit.errors import StoreError, VideoError
 from tvrkit.frames.identity import file_identity
+from tvrkit.frames.reading import Reading
 from tvrkit.frames.request import FrameRequest
 from tvrkit.index.scan import VideoFile
 from tvrkit.store import FeatureStore
@@ -105,34 +106,22 @@ class VideoIndex:
         self,
         files: Sequence[VideoFile],
         *,
-        workers: int = 2,
-        reader: str = "auto",
-        timeout_seconds: float = 60.0,
+        reading: Reading = Reading(),
         on_progress: OnProgress | None = None,
     ) -> None:
         """Read and encode videos, keeping each batch as soon as it is done.
 
         Args:
             files: to be encoded, usually `missing(...)`.
-            workers: processes that decode and preprocess; 0 does it in this one.
-            reader: `auto`, `av` or `decord`.
-            timeout_seconds: limit for one video.
+            reading: as in `iter_encoded`.
             on_progress: called with the number of videos done and how many of those failed.
         """
         from tvrkit.encode import iter_encoded  # brings the video readers, which an answer from the cache does without
 
         num_frames = self._model.config.num_frames
         requests = [FrameRequest(str(file.path), num_frames) for file in files]
-        batches = iter_encoded(
-            self._model,
-            requests,
-            workers=workers,
-            reader=reader,
-            timeout_seconds=timeout_seconds,
-            batch_videos=_BATCH,
-        )
         done = failed = 0
-        for batch in batches:
+        for batch in iter_encoded(self._model, requests, reading=reading, batch_videos=_BATCH):
             if len(batch):
                 self._keep(self._items(batch, files))
             for row, error in batch.failures.items():

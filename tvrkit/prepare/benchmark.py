@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from tvrkit.errors import ConfigError, DataError
 from tvrkit.files import absolute
+from tvrkit.frames.reading import Reading
 from tvrkit.prepare.assemble import Origin, assemble, claim
 from tvrkit.prepare.benchmarks.item import Annotations, Item
 from tvrkit.prepare.clips import more
 from tvrkit.prepare.copies import COPIES, compress_videos, copy_of
 from tvrkit.prepare.downloads.remote import local_folder
-from tvrkit.prepare.examine import Reading, examine
+from tvrkit.prepare.examine import examine
 from tvrkit.prepare.locate import Locator
 from tvrkit.prepare.material import BenchmarkOptions, Material
 from tvrkit.prepare.provenance import command_line, files_used, place_of

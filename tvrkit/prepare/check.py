@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from tvrkit.errors import DataError
+from tvrkit.frames.reading import Reading
 from tvrkit.manifest import MANIFEST_NAME, Manifest, read_manifest
 from tvrkit.prepare.assemble import read_report
 from tvrkit.prepare.coverage import SplitCoverage, cover
 from tvrkit.prepare.downloads.receipts import Receipts, sha256_of, verify_downloads
-from tvrkit.prepare.examine import Reading, examine
+from tvrkit.prepare.examine import examine
 from tvrkit.prepare.report import many
 from tvrkit.prepare.videos import VIDEOS_NAME, Video
 from tvrkit.reporting import Reporter, Silent
@@ -81,7 +82,7 @@ def check_prepared(
     *,
     name: str,
     downloads: Path | None = None,
-    reading: Reading | None = None,
+    reading: Reading = Reading(),
     watcher: Reporter | None = None,
 ) -> CheckReport:
     """Decode a frame of every video again, whatever is remembered, and compare with manifest, report and protocol.
@@ -116,7 +117,7 @@ def check_prepared(
         Video(r.video_id, r.split, r.captions, manifest.file_of(r), r.start_seconds, r.end_seconds, r.tags)
         for r in manifest.records
     ]
-    looked_at, _ = examine(videos, folder, reading=reading or Reading(), watcher=watcher, again=True)
+    looked_at, _ = examine(videos, folder, reading=reading, watcher=watcher, again=True)
     now = [_gone(video) for video in looked_at]
     faults += _check_videos(manifest, now, folder, command)
     splits = cover(now, manifest.protocol, held_out=bool(settings.get("held_out")))

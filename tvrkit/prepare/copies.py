@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tvrkit.frames.reading import Reading
 from tvrkit.prepare.downloads.sizes import in_words
-from tvrkit.prepare.examine import Reading, examine
+from tvrkit.prepare.examine import examine
 from tvrkit.prepare.provenance import place_of
 from tvrkit.prepare.report import many
 from tvrkit.prepare.videos import Video

@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from tvrkit.frames.reading import Reading
 from tvrkit.prepare.probes import PROBES_NAME, probe_all
 from tvrkit.prepare.videos import Video
 from tvrkit.reporting import Reporter
 
 NO_TEXT = "its name is no UTF-8 text: rename it"
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How videos are read.
-
-    Attributes:
-        reader: `auto`, `av` or `decord`.
-        workers: processes that read videos; 0 reads in this one.
-        timeout_seconds: longest that one video may take.
-    """
-
-    reader: str = "auto"
-    workers: int = 2
-    timeout_seconds: float = 60.0
 
 
 def examine(
@@ -36,7 +22,7 @@ def examine(
     Args:
         videos: all of them.
         folder: of the data set, where it is remembered what could be read.
-        reading: see `Reading`.
+        reading: how videos are read.
         watcher: is told how it goes.
         again: look into those as well that are remembered.
 
@@ -49,15 +35,7 @@ def examine(
     """
     folder.mkdir(parents=True, exist_ok=True)
     spans = [video.span for video in videos if video.span is not None and not video.reason]
-    probes = probe_all(
-        spans,
-        folder / PROBES_NAME,
-        reader=reading.reader,
-        workers=reading.workers,
-        timeout_seconds=reading.timeout_seconds,
-        watcher=watcher,
-        again=again,
-    )
+    probes = probe_all(spans, folder / PROBES_NAME, reading=reading, watcher=watcher, again=again)
     looked_at = []
     for video in videos:
         span = video.span

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tvrkit.errors import ConfigError, DataError
 from tvrkit.files import absolute
 from tvrkit.frames.identity import find_videos
+from tvrkit.frames.reading import Reading
 from tvrkit.manifest import MANIFEST_NAME, read_manifest
 from tvrkit.prepare.assemble import Origin, assemble, claim
 from tvrkit.prepare.captions import CSV_SUFFIXES, JSON_SUFFIXES, CaptionFile, read_captions, read_sidecars
 from tvrkit.prepare.clips import Clip, Joined, join, more, name_clips, plain_name
 from tvrkit.prepare.copies import compress_videos
-from tvrkit.prepare.examine import NO_TEXT, Reading, examine
+from tvrkit.prepare.examine import NO_TEXT, examine
 from tvrkit.prepare.provenance import command_line, files_used, place_of
 from tvrkit.prepare.report import PrepareReport, Problem, many
 from tvrkit.prepare.videos import Video
@@ -45,7 +46,7 @@ class FolderOptions:
     test_fraction: float = 0.0
     strict: bool = False
     compress: bool = False
-    reading: Reading = field(default_factory=Reading)
+    reading: Reading = Reading()
 
     def __post_init__(self) -> None:
         parts = (self.val_fraction, self.test_fraction)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvrkit.errors import ConfigError, DataError
+from tvrkit.frames.reading import Reading
 from tvrkit.prepare.archives.joined import is_archive, whole_name
 from tvrkit.prepare.archives.unpack import unpack
 from tvrkit.prepare.benchmarks.item import Annotations
@@ -15,7 +16,6 @@ from tvrkit.prepare.benchmarks.sources import AnnotationFiles
 from tvrkit.prepare.downloads.assets import Asset, assets_of
 from tvrkit.prepare.downloads.download import download_all
 from tvrkit.prepare.downloads.remote import local_folder, shown, sources_of
-from tvrkit.prepare.examine import Reading
 from tvrkit.prepare.given import first_parts, given_archives
 from tvrkit.prepare.provenance import command_line
 from tvrkit.reporting import Reporter
@@ -48,7 +48,7 @@ class BenchmarkOptions:
     val_fraction: float = 0.0
     strict: bool = False
     compress: bool = False
-    reading: Reading = field(default_factory=Reading)
+    reading: Reading = Reading()
 
     def __post_init__(self) -> None:
         if not 0 <= self.val_fraction < 1:

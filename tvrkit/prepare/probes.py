@@ -12,6 +12,7 @@ from tvrkit.errors import VideoError
 from tvrkit.frames.identity import file_identity
 from tvrkit.frames.pool import DecodePool
 from tvrkit.frames.reader import FrameRequest, VideoInfo
+from tvrkit.frames.reading import Reading
 from tvrkit.prepare.memory import Memory
 from tvrkit.reporting import Bar, Reporter
 
@@ -41,9 +42,7 @@ def probe_all(
     spans: Sequence[Span],
     cache: Path,
     *,
-    reader: str,
-    workers: int,
-    timeout_seconds: float,
+    reading: Reading,
     watcher: Reporter,
     again: bool = False,
 ) -> Probes:
@@ -55,9 +54,7 @@ def probe_all(
     Args:
         spans: the clips; several may lie in one file.
         cache: where the answers are kept.
-        reader: `auto`, `av` or `decord`.
-        workers: processes that decode.
-        timeout_seconds: limit for one clip.
+        reading: how videos are read.
         watcher: is told how it goes.
         again: look into every one, whatever the cache says of it.
     """
@@ -79,10 +76,7 @@ def probe_all(
     new = len(failures) + len(waiting)
     if waiting:
         try:
-            with (
-                DecodePool(workers, reader=reader, timeout_seconds=timeout_seconds) as pool,
-                watcher.progress("Checking clips", new) as bar,
-            ):
+            with DecodePool.of(reading) as pool, watcher.progress("Checking clips", new) as bar:
                 if failures:
                     bar.advance(len(failures))
                 _look(waiting, pool, bar, memory, infos, failures)

@@ -11,6 +11,7 @@ import tvrkit
 from tvrkit.errors import DataError
 from tvrkit.evaluate import Evaluation, HardGallery
 from tvrkit.files import write_text
+from tvrkit.frames.reading import Reading
 from tvrkit.manifest import Manifest
 from tvrkit.metrics import Difference
 from tvrkit.report import sections
@@ -28,9 +29,7 @@ def write_report(
     comparisons: Mapping[str, Mapping[str, Mapping[str, Difference]]] | None = None,
     hard: Sequence[tuple[str, HardGallery]] = (),
     notes: Sequence[str] = (),
-    workers: int = 2,
-    reader: str = "auto",
-    timeout_seconds: float = 60.0,
+    reading: Reading = Reading(),
 ) -> None:
     """Write an evaluation as a page to be read: tables, curves, and the queries that went worst.
 
@@ -44,9 +43,7 @@ def write_report(
         comparisons: names of a first and a second model -> `t2v` and `v2t` -> metric -> difference.
         hard: name and hard gallery.
         notes: shown at the top, such as which split chose the checkpoint.
-        workers: processes that read the pictures.
-        reader: `auto`, `av` or `decord`.
-        timeout_seconds: limit for one picture; a video that gives none gets a box with the reason.
+        reading: how the pictures are read; a video that gives none gets a box with the reason.
 
     Raises:
         DataError: there is no row, or the file cannot be written.
@@ -59,9 +56,7 @@ def write_report(
         (side.video for part in looked_at for question in part.questions for side in question.sides),
         names,
         manifest,
-        workers=workers,
-        reader=reader,
-        timeout_seconds=timeout_seconds,
+        reading=reading,
     )
     parts = [
         ("results", "Results", sections.results(rows, comparisons or {}, hard)),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tvrkit.data import frame_request
 from tvrkit.frames.pool import DecodePool
+from tvrkit.frames.reading import Reading
 from tvrkit.frames.request import Decoded
 from tvrkit.index.markup import inline_jpeg
 from tvrkit.manifest import Manifest
@@ -32,20 +33,14 @@ class Picture:
 
 
 def read_pictures(
-    videos: Iterable[int],
-    names: Names,
-    manifest: Manifest | None,
-    *,
-    workers: int,
-    reader: str,
-    timeout_seconds: float,
+    videos: Iterable[int], names: Names, manifest: Manifest | None, *, reading: Reading
 ) -> dict[int, Picture]:
     """Column -> picture; none at all where no file is known."""
     if manifest is None or not names.records:
         return {}
     columns = sorted(set(videos))
     requests = [frame_request(manifest, names.records[column], 1) for column in columns]
-    with DecodePool(min(workers, len(columns)), None, reader=reader, timeout_seconds=timeout_seconds) as pool:
+    with DecodePool.of(reading) as pool:
         return {
             column: _picture(column, names.video(column), manifest, names, decoded)
             for column, decoded in zip(columns, pool.imap(requests), strict=True)

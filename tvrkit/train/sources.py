@@ -18,6 +18,7 @@ from tvrkit.encode import EncodedFrames, encode_frames, encode_pixels, frame_cac
 from tvrkit.errors import VideoError
 from tvrkit.frames.cache import pixel_cache
 from tvrkit.frames.pool import DecodePool
+from tvrkit.frames.reading import Reading
 from tvrkit.manifest import Manifest, Record
 from tvrkit.reporting import Reporter, counted
 from tvrkit.store import FeatureStore
@@ -56,14 +57,7 @@ class DecodedFrames:
     ) -> None:
         self._manifest, self._records, self._config = manifest, records, config
         self._quarantine, self._report = quarantine, report
-        data = config.data
-        self._pool = DecodePool(
-            data.workers,
-            model.pixel_transform,
-            reader=data.reader,
-            timeout_seconds=data.timeout_seconds,
-            cache=pixel_cache(model.backbone.preprocess_cfg, data.reader) if data.cache_frames else None,
-        )
+        self._pool = DecodePool.of(reading_of(config, model), model.pixel_transform)
         self._pool.__enter__()
 
     def batches(self, batches: Sequence[tuple[Pair, ...]], epoch: int, team: Team = SOLO) -> Iterator[Batch | None]:
@@ -136,6 +130,13 @@ class CachedFrames:
         """Nothing to give back."""
 
 
+def reading_of(config: Config, model: RetrievalModel | None = None) -> Reading:
+    """How a run reads videos; for a model with `data.cache_frames`, by way of the cache of frames."""
+    data = config.data
+    cache = pixel_cache(model.backbone.preprocess_cfg, data.reader) if model and data.cache_frames else None
+    return Reading(data.workers, data.reader, data.timeout_seconds, cache)
+
+
 def encode_cached(
     model: RetrievalModel,
     manifest: Manifest,
@@ -152,16 +153,8 @@ def encode_cached(
         agreed(team, lambda: FeatureStore(frame_cache(model))) as store,
         report.progress(f"Frames of {what}", len(requests)) as bar,
     ):
-        return encode_frames(
-            model,
-            requests,
-            workers=config.data.workers,
-            reader=config.data.reader,
-            timeout_seconds=config.data.timeout_seconds,
-            on_progress=counted(bar),
-            store=store,
-            team=team,
-        )
+        reading = reading_of(config)
+        return encode_frames(model, requests, reading=reading, on_progress=counted(bar), store=store, team=team)
 
 
 def tell_unreadable(error: VideoError, quarantine: Quarantine, report: Reporter) -> None:

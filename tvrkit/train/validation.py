@@ -14,7 +14,7 @@ from tvrkit.errors import ConfigError, DataError
 from tvrkit.evaluate import encode_split, evaluate_encoded
 from tvrkit.manifest import Manifest
 from tvrkit.reporting import Reporter
-from tvrkit.train.sources import encode_cached
+from tvrkit.train.sources import encode_cached, reading_of
 
 _LOWER_IS_BETTER = ("MdR", "MnR")
 _NAMES = ("R@1", "R@5", "R@10", *_LOWER_IS_BETTER)
@@ -49,7 +49,7 @@ class Validation:
         cache: bool,
         team: Team = SOLO,
     ) -> None:
-        """Look at the split, and with `cache` compute its frame features once.
+        """Look at the split, and with `cache` compute its frame features once; `data.cache_frames` decodes it once.
 
         The processes of `team` share that work and each evaluation: making one and calling it are collectives, and
         all processes get the same outcome.
@@ -59,6 +59,7 @@ class Validation:
             DataError: a video of the split cannot be read.
         """
         self._manifest, self._config, self._team = manifest, config, team
+        self._reading = reading_of(config, model)
         self._split: str | None = config.data.val_split
         if self._split == "test":
             raise ConfigError(
@@ -89,15 +90,8 @@ class Validation:
         if self._split is None:
             words = "no validation split: the last checkpoint"
             return Outcome(None, {**about, "split": None, "selected_by": words}, words)
-        data = self._config.data
         encoded = self._encoded or encode_split(
-            model,
-            self._manifest,
-            self._split,
-            workers=data.workers,
-            reader=data.reader,
-            timeout_seconds=data.timeout_seconds,
-            team=self._team,
+            model, self._manifest, self._split, reading=self._reading, team=self._team
         )
         _require_readable(encoded, self._manifest, self._split)
         # A choice among checkpoints, no published number: it needs no protocol's whole set.
