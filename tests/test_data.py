@@ -92,7 +92,7 @@ def test_quarantine_names_counts_and_remembers(tmp_path):
     assert not quarantine.add(4, VideoError("/v/4.mp4", "no frame"))
     assert len(quarantine) == 1 and 4 in quarantine and 5 not in quarantine
     with (tmp_path / "run" / "quarantine.jsonl").open("a") as file:
-        file.write('{"video_id": "7", "path"')  # a kill in the middle of a line
+        file.write('[]\n3\n{"video_id": "7", "path"')  # a kill in the middle of a line
     again = Quarantine(tmp_path / "run" / "quarantine.jsonl", records)
     assert 4 in again and len(again) == 1
     assert again.add(8, VideoError("/v/8.mp4", "no frame"))  # behind the broken line

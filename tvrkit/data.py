@@ -149,7 +149,7 @@ def _rows_in(path: Path, records: Sequence[Record]) -> set[int]:
     row_of = {record.video_id: row for row, record in enumerate(records)}
     rows = set()
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        with contextlib.suppress(ValueError, KeyError):
+        with contextlib.suppress(ValueError, KeyError, TypeError):
             rows.add(row_of[str(json.loads(line)["video_id"])])
     return rows
 

@@ -180,7 +180,7 @@ def damage_by(how: str, folder: Path) -> None:
     elif how == "gone":
         path.unlink()
     else:
-        (folder / "training.json").write_text("{")
+        (folder / "training.json").write_text({"json": "{", "step": '{"step": -5}', "kind": '{"step": "x"}'}[how])
 
 
 @pytest.mark.parametrize(
@@ -192,6 +192,8 @@ def damage_by(how: str, folder: Path) -> None:
         ("zeros", "deserializing header"),
         ("gone", "training.safetensors is missing"),
         ("json", "Expecting property name"),
+        ("step", "training.json has the step -5"),
+        ("kind", "step must be a whole number, not 'x'"),
     ],
 )
 def test_a_damaged_one_is_named_and_the_one_before_it_goes_on(model, tmp_path, how, words):
@@ -214,6 +216,22 @@ def test_a_damaged_one_is_named_and_the_one_before_it_goes_on(model, tmp_path, h
         damage_by(how, folder)
     with pytest.raises(CheckpointError, match=r"is damaged \(.*no older checkpoint that is whole: start a new run"):
         last_checkpoint(tmp_path)
+
+
+def test_a_model_of_a_checkpoint_that_is_gone_is_saved_all_the_same(model, tmp_path):
+    for step in (1, 2):
+        save_last(tmp_path, model, STATE, Progress(step=step), {}, keep=2)
+    older = tmp_path / "checkpoints" / "step-00000001"
+    resumed = load_model(older)
+    for step in (2, 3, 4):
+        save_last(tmp_path, resumed, STATE, Progress(step=step), {}, keep=2)
+    assert not older.exists()
+    # Killed between two renames: the folder it goes on from gets its own name back before the next one is written.
+    last = tmp_path / "checkpoints" / "last"
+    last.rename(last.with_name(".last.old"))
+    resumed = load_model(last_checkpoint(tmp_path))
+    save_last(tmp_path, resumed, STATE, Progress(step=5), {}, keep=2)
+    assert load_model(last).backbone.tokenizer.encoder is not None and damage(last) is None
 
 
 def test_a_file_system_without_links_gets_copies(model, tmp_path, monkeypatch):

@@ -201,13 +201,17 @@ def test_each_run_is_a_plain_one_and_a_failing_case_is_a_row(world):
     # Again: finished runs are as they were, a half-done one goes on, the failing one is tried once more.
     half = run_of(out, sweep.cases[3], 0)
     (half / RESULT_FILE).unlink()
+    early = run_of(out, sweep.cases[3], 1)  # killed while it wrote its first checkpoint
+    (early / RESULT_FILE).unlink()
+    shutil.rmtree(early / "checkpoints")
+    (early / "checkpoints" / ".last.abc.tmp").mkdir(parents=True)
     stamps = {path: path.stat().st_mtime_ns for path in own.run.rglob("*")}
     shutil.rmtree(run_of(out, case, 0))
     assert [progress_of(out, c, s) for c, s in sweep.runs()] == ["done", "to do", "to do", "begun"] + [
         "done",
         "done",
         "to do",
-        "done",
+        "begun",
     ]
     again = run_sweep(sweep, out, report=Silent())
     assert {path: path.stat().st_mtime_ns for path in own.run.rglob("*")} == stamps

@@ -112,6 +112,19 @@ def file_of(spec: BackboneSpec, relative: str) -> Path:
     return path
 
 
+def bpe_file(spec: BackboneSpec) -> tuple[str, bytes] | None:
+    """Name and content of the byte pairs that a config names; None where it names none.
+
+    Raises:
+        ModelError: they are not there.
+    """
+    options = spec.text_cfg.get("tokenizer_kwargs") or {}
+    if "bpe_path" not in options:
+        return None
+    path = file_of(spec, str(options["bpe_path"]))
+    return path.name, path.read_bytes()
+
+
 def _hugging_face_folder(name: str, spec: BackboneSpec, required: str, optional: tuple[str, ...]) -> Path:
     """The config's own folder if the files are there, else the hub's cache, else downloaded."""
     if spec.folder is not None and (spec.folder / required).is_file():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tvrkit.core import towers
-from tvrkit.core.architecture import build_clip, build_encoder, build_transform, preprocess_config
+from tvrkit.core.architecture import bpe_file, build_clip, build_encoder, build_transform, preprocess_config
 from tvrkit.core.features import Tokens
 from tvrkit.core.normalise import Normalise
 from tvrkit.core.spec import BackboneSpec, find_spec, find_weights, unclear_activation
@@ -65,6 +65,8 @@ class Backbone(nn.Module):
             key_words=key_words,
         )
         self.max_words = self.tokenizer.max_words
+        # The folder that they came from may be gone when the model is written: a checkpoint makes room for newer ones.
+        self.bpe_file = bpe_file(spec)
 
     @property
     def kind(self) -> str:

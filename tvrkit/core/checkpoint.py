@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor
 
 import tvrkit
 from tvrkit.config import ModelConfig, config_from_dict, config_to_dict
-from tvrkit.core.architecture import build_clip, file_of
+from tvrkit.core.architecture import build_clip
 from tvrkit.core.backbone import Backbone
 from tvrkit.core.model import RetrievalModel, build_model
 from tvrkit.core.spec import CONFIG_NAME, read_spec
@@ -152,12 +151,11 @@ def _write_backbone(backbone: Backbone, folder: Path) -> None:
     spec = backbone.spec
     content = spec.to_json()
     content["preprocess_cfg"] = backbone.preprocess_cfg
-    options = spec.text_cfg.get("tokenizer_kwargs") or {}
-    if "bpe_path" in options:
-        source = file_of(spec, str(options["bpe_path"]))
-        shutil.copyfile(source, folder / source.name)
+    if backbone.bpe_file is not None:
+        name, byte_pairs = backbone.bpe_file
+        (folder / name).write_bytes(byte_pairs)
         content = json.loads(json.dumps(content))
-        content["model_cfg"]["text_cfg"]["tokenizer_kwargs"]["bpe_path"] = source.name
+        content["model_cfg"]["text_cfg"]["tokenizer_kwargs"]["bpe_path"] = name
     encoder = backbone.tokenizer.encoder
     if hasattr(encoder, "save_pretrained"):
         encoder.save_pretrained(str(folder))

@@ -34,15 +34,20 @@ def new_run(dataset: str, preset: str | None) -> Path:
     return path
 
 
+def has_checkpoint(run: Path) -> bool:
+    """Whether a run has got somewhere; its checkpoint may be damaged."""
+    checkpoints = run / "checkpoints"
+    # A process that died while it wrote the first one leaves an unfinished folder, which nothing can go on from.
+    return checkpoints.is_dir() and any(not path.name.endswith(".tmp") for path in checkpoints.iterdir())
+
+
 def check_free(run: Path) -> None:
     """Make sure that a new run would not write over another.
 
     Raises:
         ConfigError: there is a run in the folder already that has got somewhere.
     """
-    checkpoints = run / "checkpoints"
-    # A process that died while it wrote the first one leaves an unfinished folder, which nothing can go on from.
-    if checkpoints.is_dir() and any(not path.name.endswith(".tmp") for path in checkpoints.iterdir()):
+    if has_checkpoint(run):
         raise ConfigError(
             f"there is a run in {run}: go on with it by `tvrkit train --resume {run}`, or choose another --out."
         )

@@ -27,9 +27,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tvrkit.coerce import build_dataclass
 from tvrkit.core.checkpoint import METRICS_NAME, WEIGHTS_NAME, write_model
 from tvrkit.core.model import RetrievalModel
-from tvrkit.errors import CheckpointError
+from tvrkit.errors import CheckpointError, ConfigError
 from tvrkit.files import atomic_folder, whole_folder, write_json
 from tvrkit.reporting import Reporter
 
@@ -158,7 +159,7 @@ def last_checkpoint(run: Path, report: Reporter | None = None) -> Path:
 def damage(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint's files, or None: missing, cut short, or other bytes than were written."""
     try:
-        Progress(**json.loads((checkpoint / NUMBERS).read_text(encoding="utf-8")))
+        _progress(checkpoint)
         sums = checkpoint / SUMS
         wanted = json.loads(sums.read_text(encoding="utf-8")) if sums.exists() else {}  # tvrkit 0.1 wrote none
         for name in (WEIGHTS_NAME, TENSORS):
@@ -181,7 +182,7 @@ def load_training_state(folder: Path, device: torch.device | str) -> tuple[dict[
     """
     try:
         tensors = load_file(folder / TENSORS, device=str(device))
-        progress = Progress(**json.loads((folder / NUMBERS).read_text(encoding="utf-8")))
+        progress = _progress(folder)
     except Exception as error:  # safetensors raises its own kind, json and the dataclass theirs
         raise CheckpointError(
             f"{folder} cannot be trained further, its training state is damaged ({' '.join(str(error).split())}):"
@@ -193,6 +194,14 @@ def load_training_state(folder: Path, device: torch.device | str) -> tuple[dict[
 def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose names begin with `prefix`, named without it."""
     return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _progress(checkpoint: Path) -> Progress:
+    """The numbers of a checkpoint; what is wrong with them is an exception of many kinds."""
+    progress: Progress = build_dataclass(Progress, json.loads((checkpoint / NUMBERS).read_text(encoding="utf-8")))
+    if progress.step < 0:
+        raise ValueError(f"{NUMBERS} has the step {progress.step}")
+    return progress
 
 
 def _older(checkpoints: Path) -> list[Path]:
@@ -209,8 +218,8 @@ def _step_of(folder: Path) -> int | None:
 def _keep_older(last: Path, step: int) -> None:
     """Give what is in `last` a name of its own, by links to its files, if it is of a step before this one."""
     try:
-        older = int(json.loads((whole_folder(last) / NUMBERS).read_text(encoding="utf-8"))["step"])
-    except (OSError, ValueError, KeyError):
+        older = _progress(whole_folder(last)).step
+    except (OSError, ValueError, ConfigError):
         return  # the first one, or damaged
     if older < step:  # else it is what a run that went on from an older one does anew
         with atomic_folder(last.with_name(f"step-{older:08d}")) as folder:

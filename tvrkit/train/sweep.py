@@ -18,7 +18,7 @@ from tvrkit.files import whole_folder, write_json
 from tvrkit.manifest import read_manifest
 from tvrkit.reporting import Reporter
 from tvrkit.train.cases import Case, Sweep, flat
-from tvrkit.train.run import read_run_config
+from tvrkit.train.run import has_checkpoint, read_run_config
 from tvrkit.workspace import RUN_FILE, manifest_path
 
 RESULT_FILE = "result.json"
@@ -116,7 +116,7 @@ def _train(sweep: Sweep, case: Case, seed: int, run: Path, device: str, report: 
 
     try:
         # A run that died before its first checkpoint begins anew.
-        train(_with_seed(case, seed), run, resume=(run / CHECKPOINTS).exists(), device=device, report=report)
+        train(_with_seed(case, seed), run, resume=has_checkpoint(run), device=device, report=report)
         metrics = json.loads((whole_folder(run / CHECKPOINTS / BEST) / METRICS_NAME).read_text(encoding="utf-8"))
         numbers = whole_folder(run / CHECKPOINTS / LAST) / NUMBERS
         seconds = float(json.loads(numbers.read_text(encoding="utf-8"))["seconds"])
