@@ -87,6 +87,15 @@ def test_round_trip_through_yaml():
         ("loss.partial_threshold=0", "above 0 and at most 1"),
         ("model.weight_layers=4", "must be 1, 2 or 3"),
         ("train.batch_size=1", "train.batch_size must be at least 2, not 1."),
+        ("train.lr=-1e-4", "train.lr must be at least 0, not -0.0001."),
+        ("train.clip_lr=-1", "train.clip_lr must be at least 0"),
+        ("train.weight_decay=-1", "train.weight_decay must be at least 0"),
+        ("train.eps=-1", "train.eps must be at least 0"),
+        ("train.clip_gradient=-1", "train.clip_gradient must be at least 0"),
+        ("train.seed=-1", "train.seed must be at least 0 and below"),
+        ("train.betas=[0.9, 1]", "train.betas are decays, each 0 to below 1, not [0.9, 1.0]."),
+        ("train.trackers=wandb", "train.trackers must be a list of tensorboard, wandb, not 'wandb'."),
+        ("train.freeze_parameters=x", "train.freeze_parameters must be a list of texts, not 'x'."),
     ],
 )
 def test_a_wrong_override_is_one_sentence(override, message):

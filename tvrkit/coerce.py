@@ -114,7 +114,10 @@ def _words(hint: Any) -> str:
     if origin is Literal:
         return " or ".join(map(str, options))
     if origin is tuple:
-        return f"a list of {_words(options[0])}s" if options[-1] is Ellipsis else f"a list of {len(options)} numbers"
+        if options[-1] is not Ellipsis:
+            return f"a list of {len(options)} numbers"
+        words = typing.get_args(options[0])
+        return f"a list of {', '.join(map(str, words)) if words else _words(options[0]) + 's'}"
     if origin is dict:
         return f"keys with {_words(options[1])} each"
     if options:

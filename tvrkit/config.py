@@ -191,6 +191,12 @@ class TrainConfig:
             if getattr(self, key) is not None:
                 _at_least(f"train.{key}", getattr(self, key), 1)
         _at_least("train.keep_last", self.keep_last, 1)
+        for key in ("lr", "clip_lr", "weight_decay", "eps", "clip_gradient"):
+            _at_least(f"train.{key}", getattr(self, key), 0)
+        if not 0 <= self.seed < 2**64:
+            raise ConfigError(f"train.seed must be at least 0 and below 2 to the power of 64, not {self.seed}.")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"train.betas are decays, each 0 to below 1, not {list(self.betas)}.")
         if not 0 < self.layer_decay <= 1:
             raise ConfigError(f"train.layer_decay must be above 0 and at most 1, not {self.layer_decay}.")
         if not 0 <= self.ema < 1:

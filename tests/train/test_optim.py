@@ -82,6 +82,8 @@ def test_nothing_to_train_is_an_error(tmp_path):
     freeze(model, "backbone", learn_scale=False)
     with pytest.raises(ConfigError, match="nothing is left to train"):
         parameter_groups(model, {}, TrainConfig(freeze="backbone"))
+    with pytest.raises(ConfigError, match=r"train.freeze_parameters \(\*\) holds still all .* take a pattern out"):
+        parameter_groups(model, {}, TrainConfig(freeze_parameters=("*",)))
 
 
 def test_rates_rise_linearly_then_fall_as_a_cosine():
@@ -193,7 +195,7 @@ def test_freezing_by_pattern(model):
     # What stands still as a whole is in evaluation mode, down to what has no parameters (dropout).
     assert not any(module.training for module in model.backbone.clip.visual.transformer.modules())
     assert model.backbone.clip.visual.training
-    with pytest.raises(ConfigError, match="train.freeze_parameters the rest"):
+    with pytest.raises(ConfigError, match="holds still all that train.freeze=backbone leaves"):
         freeze(model, "backbone", learn_scale=False, patterns=("temporal.*", "interaction.*"))
         parameter_groups(model, {}, TrainConfig(freeze="backbone", freeze_parameters=("temporal.*", "interaction.*")))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import tarfile
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,9 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     if tarfile.is_tarfile(path):
         raise ModelError(f"{path} is a tar, in which code could hide: save its state dict alone, best as .safetensors.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remarks on old pickles, before it refuses them
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "weights_only" in str(error) or "Unsupported" in str(error):
             raise ModelError(

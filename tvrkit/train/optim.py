@@ -106,9 +106,14 @@ def parameter_groups(model: RetrievalModel, extra: Mapping[str, nn.Module], conf
         group["params"].append(parameter)
         group["names"].append(name)
     if not groups:
-        also = " and train.freeze_parameters the rest" if config.freeze_parameters else ""
+        if config.freeze_parameters:
+            patterns = ", ".join(config.freeze_parameters)
+            raise ConfigError(
+                f"nothing is left to train: train.freeze_parameters ({patterns}) holds still all that"
+                f" train.freeze={config.freeze} leaves; take a pattern out."
+            )
         raise ConfigError(
-            f"nothing is left to train: train.freeze={config.freeze} freezes the backbone{also} and the model has no"
+            f"nothing is left to train: train.freeze={config.freeze} freezes the backbone and the model has no"
             " other parameters; set model.temporal=transformer, or train.freeze=vision."
         )
     return [groups[key] for key in sorted(groups)]
