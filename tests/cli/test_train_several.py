@@ -252,7 +252,7 @@ def test_a_worker_that_is_killed_ends_all(world):
         wait_for_checkpoint(world / "cut", process)
         assert len(processes_of(world)) >= 5  # the launcher, two workers, a decoder each
         os.kill(workers_of(process)[1], signal.SIGKILL)
-        out, words = process.communicate(timeout=60)
+        out, words = process.communicate(timeout=120)
     assert (process.returncode, out) == (137, "")
     said = " ".join(words.split())
     assert re.search(r"Error: rank [01] of 2 was killed \(SIGKILL\), perhaps for want of memory; `tvrkit train", said)

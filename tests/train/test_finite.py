@@ -69,17 +69,6 @@ def test_the_report_holds_every_pair_part_gradient_and_weight(tmp_path):
     assert report["weights_not_finite"] == ["1.bias"]
 
 
-def test_the_pairs_whose_features_are_no_numbers_are_named_first(tmp_path):
-    video, text = torch.zeros(5, 3, 4), torch.zeros(5, 4)
-    video[3, 1, 2], text[4, 0] = nan, inf
-    with pytest.raises(TrainingError) as caught:
-        check(tmp_path, {"the loss": torch.tensor(nan)}, features={"video": video, "text": text})
-    named = 'with features that are no numbers from the videos v3 ("the second one of 3"), v4 ("caption 4") (the'
-    assert named in str(caught.value)
-    rows = json.loads((tmp_path / "nonfinite.json").read_text())["pairs"]
-    assert [row.get("not_finite") for row in rows] == [None, None, None, ["video"], ["text"]]
-
-
 def test_a_process_that_does_not_write_says_the_same(tmp_path):
     with pytest.raises(TrainingError) as silent:
         check(tmp_path, {"the loss": torch.tensor(nan)}, writes=False)

@@ -148,6 +148,7 @@ def check(team_size: int, cases) -> None:
             same(together, alone[folder, frozen, way], what)
 
 
+@pytest.mark.slow
 def test_two_processes_are_one(tmp_path):
     write_backbone(tmp_path / "clip")
     check(2, [(tmp_path / "clip", how, "none", way) for how in ("ddp", "fsdp") for way in (plain, cached)])

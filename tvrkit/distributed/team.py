@@ -102,7 +102,7 @@ class _Rows(torch.autograd.Function):
         longest = max(counts)
         padded = tensor.new_zeros(longest, *tensor.shape[1:])
         padded[: len(tensor)] = tensor
-        # bool is no type of NCCL's.
+        # Not every backend takes bool.
         sent = padded.to(torch.uint8) if padded.dtype == torch.bool else padded
         everyone = [torch.empty_like(sent) for _ in counts]
         dist.all_gather(everyone, sent)

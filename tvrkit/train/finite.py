@@ -31,7 +31,6 @@ def check_finite(
     pairs: Sequence[Pair],
     records: Sequence[Record],
     parts: Mapping[str, Tensor] | None = None,
-    features: Mapping[str, Tensor] | None = None,
     parameters: Named = (),
     writes: bool = True,
 ) -> None:
@@ -44,7 +43,6 @@ def check_finite(
         pairs: the whole batch of this step, over all processes.
         records: the training split, which `pairs` points into.
         parts: the loss's parts, () each, for the report.
-        features: (B, …) each, rows in the order of `pairs`: the pairs whose features are no numbers are named first.
         parameters: names and parameters with their gradients, for the report; of a sharded one, this process's part.
         writes: whether this process writes the report, `nonfinite.json` in the run's folder; else another one does,
             and both say the same.
@@ -56,10 +54,6 @@ def check_finite(
         return
     what, value = next((name, v.item()) for name, v in values.items() if not torch.isfinite(v))
     rows = [_row(pair, records) for pair in pairs]
-    sources = _sources(features or {}, len(rows))
-    for row, names in zip(rows, sources, strict=True):
-        if names:
-            row["not_finite"] = names
     report = {
         "step": step + 1,
         "values": {name: _number(v) for name, v in values.items()},
@@ -99,23 +93,9 @@ def _row(pair: Pair, records: Sequence[Record]) -> dict[str, Any]:
     return {"video_id": record.video_id, "path": record.path, "caption": record.captions[pair.caption]}
 
 
-def _sources(features: Mapping[str, Tensor], length: int) -> list[list[str]]:
-    """For each pair, which of its features are no numbers."""
-    named: list[list[str]] = [[] for _ in range(length)]
-    for name, tensor in features.items():
-        finite = torch.isfinite(tensor.detach()).flatten(1).all(1).tolist()
-        for names, good in zip(named, finite, strict=True):
-            if not good:
-                names.append(name)
-    return named
-
-
 def _words(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The pairs that are to blame as far as features tell, else all of them."""
-    blamed = [row for row in rows if "not_finite" in row]
-    shown = blamed if 0 < len(blamed) < len(rows) else rows
-    names = [f"{row['video_id']} ({_short(row['caption'])})" for row in shown]
-    return f"with {'features that are no numbers from ' if shown is blamed else ''}the videos {_first(names)}"
+    names = [f"{row['video_id']} ({_short(row['caption'])})" for row in rows]
+    return f"with the videos {_first(names)}"
 
 
 def _first(names: Sequence[str]) -> str:

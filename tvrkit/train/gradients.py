@@ -24,7 +24,7 @@ from tvrkit.distributed import Team
 from tvrkit.errors import TrainingError
 from tvrkit.manifest import Record
 from tvrkit.reporting import Reporter
-from tvrkit.train.memory import OutOfMemory, agreed, give_back, is_out_of_memory
+from tvrkit.train.memory import OutOfMemory, all_or_none, give_back, is_out_of_memory
 from tvrkit.train.objective import Loss, Objective
 from tvrkit.train.parallel import Parallel
 from tvrkit.train.sources import Source
@@ -88,7 +88,7 @@ class Gradients:
         losses = []
 
         def forward() -> Tensor:
-            with self._agreed():
+            with self._all_or_none():
                 text, video = self._towers(batch, step, 0)
             losses.append(self._head(text, video, batch, counts, step))
             return losses[0].total
@@ -103,7 +103,7 @@ class Gradients:
         # Where a tower's pass is a collective, all processes make as many.
         pairs = max(counts) if self._parallel.even else len(batch)
         pieces = _pieces(batch, math.ceil(pairs / size))
-        with self._agreed(), torch.no_grad():
+        with self._all_or_none(), torch.no_grad():
             features = [self._towers(piece, step, number) for number, (piece, _) in enumerate(pieces)]
             text = concatenate([text[:used] for (text, _), (_, used) in zip(features, pieces, strict=True)])
             video = concatenate([video[:used] for (_, video), (_, used) in zip(features, pieces, strict=True)])
@@ -118,7 +118,7 @@ class Gradients:
         gradients = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves]
 
         start = 0
-        with self._agreed():
+        with self._all_or_none():
             for number, (piece, used) in enumerate(pieces[:-1]):
                 outputs = self._outputs(piece, step, number)
                 with self._times("backward"):
@@ -154,9 +154,9 @@ class Gradients:
         with self._times("head"), self._autocast():
             return self._objective(self._model, text, video, ids, step, self._team, list(counts))
 
-    def _agreed(self) -> contextlib.AbstractContextManager[None]:
+    def _all_or_none(self) -> contextlib.AbstractContextManager[None]:
         # Where a tower's pass is a collective, a process that fails in it leaves the others waiting there.
-        return contextlib.nullcontext() if self._parallel.even else agreed(self._team)
+        return contextlib.nullcontext() if self._parallel.even else all_or_none(self._team)
 
     def _autocast(self) -> torch.autocast:
         device = self._model.device

@@ -23,7 +23,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def agreed(team: Team) -> Iterator[None]:
+def all_or_none(team: Team) -> Iterator[None]:
     """Around work without collectives: if one process runs out of memory in it, all of them raise OutOfMemory."""
     failed = False
     try:

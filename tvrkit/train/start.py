@@ -61,7 +61,8 @@ def start(
     """
     data = agreed(team, lambda: _data(config, run, resume, team))
     torch.manual_seed(config.train.seed)
-    checkpoint = agreed(team, lambda: last_checkpoint(run, report)) if resume else None
+    # The leader's choice: on shared storage that lags behind, others might see an older one.
+    checkpoint = team.from_leader(agreed(team, lambda: last_checkpoint(run, report))) if resume else None
     model = agreed(team, lambda: _model(config, checkpoint, device, report))
     objective = Objective(
         config.loss, dim=model.backbone.dim, num_frames=config.model.num_frames, max_words=model.backbone.max_words
