@@ -100,6 +100,7 @@ class DataConfig:
     """Name of a prepared data set, or the path of a manifest; null is the only one prepared."""
     train_split: str = "train"
     val_split: str = "val"
+    """Split that chooses the checkpoint; `none`, or a data set without `val`, keeps the last."""
     sampling: Sampling = "uniform"
     """How training frames are chosen; validation and search are always uniform."""
     captions: Literal["all", "one"] = "all"
@@ -114,6 +115,11 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _at_least("data.workers", self.workers, 0)
+        if self.train_split == "test":
+            raise ConfigError(
+                "data.train_split=test would train on the very videos that models are measured on: train on another"
+                " split."
+            )
         if self.timeout_seconds <= 0:
             raise ConfigError(f"data.timeout_seconds must be above 0, not {self.timeout_seconds}.")
         if self.cache_frames and self.sampling == "random":

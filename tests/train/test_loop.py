@@ -97,8 +97,8 @@ def test_the_best_by_validation_is_kept_and_says_so(world, tmp_path):
 
 def test_without_a_validation_split_the_last_is_kept(world, tmp_path):
     report = Report()
-    run = train(world(data={"val_split": "nothing"}), tmp_path / "run", report=report)
-    assert any("has no split 'nothing'" in text and "the last is kept" in text for text in report.said)
+    run = train(world(data={"val_split": "none"}), tmp_path / "run", report=report)
+    assert any("has no split 'none'" in text and "the last is kept" in text for text in report.said)
     metrics = json.loads((run / "checkpoints" / "best" / "metrics.json").read_text())
     assert metrics["step"] == 8 and metrics["split"] is None and "last checkpoint" in metrics["selected_by"]
 
@@ -106,6 +106,10 @@ def test_without_a_validation_split_the_last_is_kept(world, tmp_path):
 def test_the_test_split_never_chooses(world, tmp_path):
     with pytest.raises(ConfigError, match="data.val_split=test"):
         train(world(data={"val_split": "test"}), tmp_path / "run")
+    with pytest.raises(ConfigError, match="data.train_split=test would train on the very videos"):
+        world(data={"train_split": "test"})
+    with pytest.raises(ConfigError, match="squares has no split 'vall': did you mean val"):
+        train(world(data={"val_split": "vall"}), tmp_path / "run")
     with pytest.raises(ConfigError, match="train.select_by is t2v/ or v2t/"):
         train(world(train={"select_by": "t2v/R@2"}), tmp_path / "run")
 
@@ -188,6 +192,17 @@ def test_a_run_is_not_overwritten_nor_resumed_on_other_data(world, tmp_path):
     manifest.write_text(manifest.read_text().replace("a red square", "a crimson square"))
     with pytest.raises(DataError, match="the training data have changed"):
         train(config, run, resume=True)
+
+
+def test_settings_that_were_changed_in_the_run_are_told(world, tmp_path):
+    config = world(train={"epochs": 1})
+    run = train(config, tmp_path / "run")
+    untouched, changed = Report(), Report()
+    train(config, run, resume=True, report=untouched)
+    (run / "config.yaml").write_text((run / "config.yaml").read_text().replace("epochs: 1", "epochs: 2"))
+    train(config, run, resume=True, report=changed)
+    assert not any("has been changed since" in text for text in untouched.said)
+    assert any("config.yaml has been changed since the run was started" in text for text in changed.said)
 
 
 def test_damaged_training_state_is_one_sentence(world, tmp_path):

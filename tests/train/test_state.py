@@ -275,6 +275,6 @@ def test_a_kill_in_the_first_save_lets_the_run_begin_again(model, tmp_path):
 
 def test_a_run_without_a_checkpoint_says_how_to_begin(tmp_path):
     with pytest.raises(
-        CheckpointError, match="has no checkpoint to go on from: start it again with `tvrkit train --out"
+        CheckpointError, match="has no checkpoint to go on from: start it again with `tvrkit train --preset"
     ):
         last_checkpoint(tmp_path)

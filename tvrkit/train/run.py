@@ -66,7 +66,7 @@ def start_run(run: Path, config: Config, manifest: Manifest, source: Path) -> No
             "dataset": manifest.name,
             "manifest": str(source.resolve()),
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "config_digest": hashlib.sha256(text.encode()).hexdigest()[:16],
+            "config_digest": _digest(text),
             "data_digest": data_digest(manifest.split(config.data.train_split)),
             "tvrkit": tvrkit.__version__,
         },
@@ -116,6 +116,19 @@ def check_same_data(run: Path, records: Sequence[Record]) -> None:
             f"the training data have changed since {run} was started, so it cannot go on as it would have:"
             " start a new run."
         )
+
+
+def has_other_settings(run: Path) -> bool:
+    """Whether a run's config.yaml is no longer what it was started with."""
+    try:
+        text = (run / CONFIG_FILE).read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return _digest(text) != read_run(run).get("config_digest", _digest(text))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def data_digest(records: Sequence[Record]) -> str:

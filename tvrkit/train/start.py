@@ -29,7 +29,7 @@ from tvrkit.train.optim import (
     trained_parameters,
 )
 from tvrkit.train.parallel import Parallel, parallel_of
-from tvrkit.train.run import check_free, check_same_data, start_run
+from tvrkit.train.run import check_free, check_same_data, has_other_settings, start_run
 from tvrkit.train.samplers import Plan
 from tvrkit.train.saving import Checkpoints
 from tvrkit.train.session import begin_session
@@ -59,7 +59,7 @@ def start(
     Raises:
         TvrkitError: see `train`; what is wrong here leaves no run behind.
     """
-    data = agreed(team, lambda: _data(config, run, resume, team))
+    data = agreed(team, lambda: _data(config, run, resume, team, report))
     torch.manual_seed(config.train.seed)
     # The leader's choice: on shared storage that lags behind, others might see an older one.
     checkpoint = team.from_leader(agreed(team, lambda: last_checkpoint(run, report))) if resume else None
@@ -127,13 +127,18 @@ class _Data:
     plan: Plan
 
 
-def _data(config: Config, run: Path, resume: bool, team: Team) -> _Data:
+def _data(config: Config, run: Path, resume: bool, team: Team, report: Reporter) -> _Data:
     file = manifest_path(config.data.dataset)
     manifest = read_manifest(file)
     records: Sequence[Record] = manifest.split(config.data.train_split)
     if team.leads:
         if resume:
             check_same_data(run, records)
+            if has_other_settings(run):
+                report.warn(
+                    f"{run / 'config.yaml'} has been changed since the run was started: it goes on with what is there"
+                    " now, and its result is that of neither."
+                )
         else:
             check_free(run)
     if config.model.key_words:

@@ -153,7 +153,10 @@ def last_checkpoint(run: Path, report: Reporter | None = None) -> Path:
             f"{damaged[0]} and there is no older checkpoint that is whole: start a new run, from the best weights of"
             f" this one with --set train.init_from={run} if it has any."
         )
-    raise CheckpointError(f"{run} has no checkpoint to go on from: start it again with `tvrkit train --out {run}`.")
+    raise CheckpointError(
+        f"{run} has no checkpoint to go on from: start it again with"
+        f" `tvrkit train --preset {run / 'config.yaml'} --out {run}`."
+    )
 
 
 def damage(checkpoint: Path) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import tvrkit
+from tvrkit.coerce import nearest
 from tvrkit.config import Config
 from tvrkit.core.model import RetrievalModel
 from tvrkit.distributed import SOLO, Team
@@ -73,6 +74,9 @@ class Validation:
             )
         self._encoded: EncodedFrames | None = None
         if self._split not in manifest.splits():
+            if self._split not in ("val", "none"):  # a word of the user's own is no wish for no validation
+                there = nearest(str(self._split), list(manifest.splits()))
+                raise ConfigError(f"data.val_split: {manifest.name} has no split {self._split!r}{there}")
             self._split = None
             patience = "" if config.train.patience is None else ", and train.patience ends nothing"
             report.say(
