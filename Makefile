@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 CODE := tvrkit tests benchmarks examples docs
 
-.PHONY: help demo test test-slow check bench fix clean apt-ffmpeg apt-chromium
+.PHONY: help demo test test-slow check bench fix clean apt-ffmpeg apt-chromium apt-g++
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -14,7 +14,7 @@ demo: $(VENV)/.runtime  ## from nothing to an answered question, on this machine
 test: $(VENV)/.dev apt-ffmpeg  ## the fast tests
 	$(PY) -m pytest -m "not slow" $(ARGS)
 
-test-slow: $(VENV)/.dev apt-ffmpeg apt-chromium  ## kills, several processes, the browser, the demo
+test-slow: $(VENV)/.dev apt-ffmpeg apt-chromium apt-g++  ## kills, several processes, the browser, the demo
 	$(PY) -m pytest -m slow $(ARGS)
 
 check: $(VENV)/.dev  ## lint, format, types, floors
@@ -62,7 +62,7 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/.made
 	@touch $(VENV)/.runtime
 
 # Programs that some tests compare with or look through. Where they cannot be installed those tests skip and say so.
-apt-ffmpeg apt-chromium: apt-%:
+apt-ffmpeg apt-chromium apt-g++: apt-%:
 	@command -v $* >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "Installing $* ..." \
 		&& { $(APT) $* || { apt-get update -qq && $(APT) $*; }; } >/dev/null 2>&1 </dev/null; } \
 		|| echo "No $* here: the tests that need it skip."

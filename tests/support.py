@@ -61,3 +61,17 @@ def run_tvrkit(
         check=False,
     )
     return Result(done.returncode, done.stdout, done.stderr)
+
+
+def needs_compiler() -> None:
+    """Skip the test where torch.compile has no C++ compiler to work with; tvrkit's own sentence says why."""
+    import pytest
+    import torch
+
+    from tvrkit.errors import InstallError
+    from tvrkit.train.towers import check_compiler
+
+    try:
+        check_compiler(torch.device("cpu"))
+    except InstallError as error:
+        pytest.skip(str(error))

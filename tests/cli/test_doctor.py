@@ -16,7 +16,7 @@ from tvrkit.cli import checks
 
 NAMES = [
     "python", "torch", "torchvision", "open_clip", "built-in files", "video encoder", "reader av", "reader decord",
-    "key words", "this folder", "cache", "model hub", "extra tensorboard", "extra hf",
+    "key words", "this folder", "cache", "model hub", "extra tensorboard", "extra wandb", "extra hf",
 ]  # fmt: skip
 
 

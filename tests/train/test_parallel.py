@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from backbones import KINDS, write_backbone
+from support import needs_compiler
 from team import run_team
 
 from tvrkit.config import LossConfig, ModelConfig, TrainConfig
@@ -179,6 +180,7 @@ def with_compiled_towers(team: Team, folder: Path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # the compiler's own
 def test_compiled_and_checkpointed_towers_go_with_both(tmp_path):
+    needs_compiler()
     write_backbone(tmp_path / "clip")
     alone = steps(SOLO, tmp_path / "clip", "ddp", "none", plain)
     for answers in run_team(with_compiled_towers, 2, tmp_path / "clip", timeout=600):

@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 from backbones import KINDS, write_backbone
+from support import needs_compiler
 
 from tvrkit.config import ModelConfig, TrainConfig
 from tvrkit.core import build_model
@@ -131,6 +132,7 @@ def test_blocks_are_the_outermost_stacks(tmp_path, kind, vision, text):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # the compiler's own
 def test_compiled_blocks_are_the_same_model(tmp_path):
+    needs_compiler()
     plain, compiled = make(tmp_path / "a"), make(tmp_path / "b", compile=True, gradient_checkpointing=True)
     assert list(plain.state_dict()) == list(compiled.state_dict())
     for videos in (2, 3, 4):
