@@ -15,7 +15,7 @@ test: $(VENV)/.dev apt-ffmpeg  ## the fast tests
 	$(PY) -m pytest -m "not slow" $(ARGS)
 
 test-slow: $(VENV)/.dev apt-ffmpeg apt-chromium apt-g++  ## kills, several processes, the browser, the demo
-	$(PY) -m pytest -m slow $(ARGS)
+	$(PY) -m pytest -m slow --durations=25 $(ARGS)
 
 check: $(VENV)/.dev  ## lint, format, types, floors
 	$(PY) -m ruff check $(CODE)

@@ -148,9 +148,9 @@ def test_micro_batches_change_nothing(clip, wanted, micro):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("size", [2, 4])
 def test_any_number_of_processes_gives_one_process_gradients(clip, wanted, size):
-    """Batches of 8 and of 3 pairs: shards are uneven for 3 processes, and one of 4 has no pair of the small one."""
+    """Batches of 8 and of 3 pairs: the small one is uneven for 2 processes, and one of 4 has no pair of it."""
     for rank, everything in enumerate(run_team(every_outcome, size, clip, (3, 8), (None, 1, 3), timeout=400)):
         for (name, pairs, micro), found in everything.items():
             assert_same(found, wanted[name, pairs, None], (name, pairs, micro, f"rank {rank} of {size}"))

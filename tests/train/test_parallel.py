@@ -150,26 +150,15 @@ def check(team_size: int, cases) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_are_one(tmp_path):
-    write_backbone(tmp_path / "clip")
-    check(2, [(tmp_path / "clip", how, "none", way) for how in ("ddp", "fsdp") for way in (plain, cached)])
-
-
-@pytest.mark.slow
-def test_four_processes_are_one_with_every_kind_of_tower(tmp_path):
-    """Seven pairs: three processes have two, one has one."""
+def test_two_processes_are_one_with_every_kind_of_tower(tmp_path):
+    """Seven pairs, four and three; and towers that stand still."""
     for kind in KINDS:
         write_backbone(tmp_path / kind, kind)
     engines = [(how, way) for how in ("ddp", "fsdp") for way in (plain, cached)]
     cases = [(tmp_path / kind, how, "none", way) for kind in KINDS for how, way in engines]
-    check(4, cases)
-
-
-@pytest.mark.slow
-def test_frozen_towers_stand_still_on_three_processes(tmp_path):
-    write_backbone(tmp_path / "clip")
     still = ("vision", "text", "backbone")
-    check(3, [(tmp_path / "clip", how, frozen, plain) for how in ("ddp", "fsdp") for frozen in still])
+    cases += [(tmp_path / next(iter(KINDS)), how, frozen, plain) for how in ("ddp", "fsdp") for frozen in still]
+    check(2, cases)
 
 
 def with_compiled_towers(team: Team, folder: Path):
