@@ -266,7 +266,6 @@ def test_a_worker_that_is_killed_ends_all(world):
     [
         ("1:error", 1, "Error: rank 1 of 2: this disk is gone: look at it."),
         ("all:error", 1, "Error: this disk is gone: look at it."),
-        ("0:unforeseen", 1, "Error: rank 0 of 2: something went wrong that tvrkit did not foresee (ZeroDivisionError:"),
         ("1:exit", 7, "Error: rank 1 of 2 ended with exit code 7 without a word; `tvrkit train --resume cut` goes on"),
     ],
 )
@@ -308,7 +307,7 @@ def test_tasks_of_slurm_name_the_one_that_is_gone(world):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0), (signal.SIGUSR1, 0)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 def test_a_signal_reaches_the_workers_once_and_saves(world, number, code):
     with running(world, "--preset", "small.yaml", *TWO, "--out", "cut", "--set", "train.epochs=2000") as process:
         wait_for_checkpoint(world / "cut", process)
