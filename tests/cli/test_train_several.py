@@ -39,8 +39,6 @@ if os.environ.get("FAULT") and {"RANK", "SLURM_PROCID"} & {*os.environ} and "tvr
         if self.progress.step == 3 and where in ("all", str(self.team.rank)):
             if what == "error":
                 raise DataError("this disk is gone: look at it.")
-            if what == "unforeseen":
-                raise ZeroDivisionError("a slip")
             os._exit(7)
         return agree(self, *arguments)
 
