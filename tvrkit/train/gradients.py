@@ -8,6 +8,7 @@ features their gradients, piece by piece with those gradients (GradCache, arXiv 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -199,7 +200,7 @@ def _pieces(batch: Batch, number: int) -> list[tuple[Batch, int]]:
     """A batch in pieces of nearly equal size, and how many rows of each count: a piece of ballast has none."""
     cuts = [round(i * len(batch) / number) for i in range(number + 1)]
     pieces = []
-    for start, stop in zip(cuts, cuts[1:], strict=False):
+    for start, stop in itertools.pairwise(cuts):
         rows = slice(start, max(stop, start + 1)) if start < len(batch) else slice(0, 1)
         piece = replace(batch, pairs=batch.pairs[rows], frames=batch.frames[rows], frame_mask=batch.frame_mask[rows])
         pieces.append((piece, stop - start))
