@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 CODE := tvrkit tests benchmarks examples docs
+# Tests of different files run side by side, a process a core. For a debugger: make test TOGETHER=
+TOGETHER ?= --numprocesses logical --maxprocesses 8 --dist loadfile
 
-.PHONY: help demo test test-slow check bench fix clean apt-ffmpeg apt-chromium apt-g++
+.PHONY: help demo test test-slow check bench docs fix clean apt-ffmpeg apt-chromium apt-g++
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -12,10 +14,10 @@ demo: $(VENV)/.runtime  ## from nothing to an answered question, on this machine
 	$(VENV)/bin/tvrkit demo $(ARGS)
 
 test: $(VENV)/.dev apt-ffmpeg  ## the fast tests
-	$(PY) -m pytest -m "not slow" $(ARGS)
+	$(PY) -m pytest -m "not slow" $(TOGETHER) $(ARGS)
 
 test-slow: $(VENV)/.dev apt-ffmpeg apt-chromium apt-g++  ## kills, several processes, the browser, the demo
-	$(PY) -m pytest -m slow --durations=25 $(ARGS)
+	$(PY) -m pytest -m slow --durations=25 $(TOGETHER) $(ARGS)
 
 check: $(VENV)/.dev  ## lint, format, types, floors
 	$(PY) -m ruff check $(CODE)
@@ -23,10 +25,11 @@ check: $(VENV)/.dev  ## lint, format, types, floors
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
 
-bench: $(VENV)/.dev  ## everything under benchmarks/, at small sizes
-	@set -e; for script in $$(grep -l __main__ benchmarks/*.py); do \
-		small=$$(grep -q -e --small $$script && echo --small || true); \
-		echo "== $(PY) $$script $$small"; $(PY) $$script $$small; done
+bench: $(VENV)/.dev  ## everything under benchmarks/ against its rivals, at small sizes: benchmarks/RESULTS.md
+	$(PY) benchmarks/results.py --small $(ARGS)
+
+docs: $(VENV)/.dev  ## the pages as a site, in site/; a link that leads nowhere is an error
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
 fix: $(VENV)/.dev  ## mend what lint and format can; write docs/cli.md anew
 	$(PY) -m ruff check --fix $(CODE)
@@ -34,7 +37,7 @@ fix: $(VENV)/.dev  ## mend what lint and format can; write docs/cli.md anew
 	$(PY) docs/generate.py
 
 clean:  ## remove the environment, caches and builds; data/ and runs/ stay
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A virtual environment, also where Python comes without ensurepip (Debian without python3-venv).

@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import statistics
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from decode import Video, make
-from timing import alternate
+from timing import medians, row, skipped, turns
 
 from tvrkit.frames import av_reader
 from tvrkit.frames.identity import find_videos
@@ -73,16 +71,6 @@ def reading(paths: Sequence[Path], times: int) -> Callable[[], None]:
     return run
 
 
-def seconds(function: Callable[[], object], rounds: int) -> float:
-    """Median over some calls."""
-    found = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        function()
-        found.append(time.perf_counter() - started)
-    return statistics.median(found)
-
-
 def measure(name: str, sources: Sequence[Path], folder: Path, rounds: int, clips: int) -> None:
     """One table."""
     before = sum(source.stat().st_size for source in sources)
@@ -93,15 +81,24 @@ def measure(name: str, sources: Sequence[Path], folder: Path, rounds: int, clips
     }
     if shutil.which("ffmpeg"):
         ways["ffmpeg, one at a time"] = lambda: by_ffmpeg(sources, folder / "by_ffmpeg")
-    taken = {way: seconds(make_all, rounds) for way, make_all in ways.items()}
+    else:
+        skipped(f"{name}: ffmpeg", "there is no ffmpeg on the PATH")
+    seconds = turns(ways, rounds)
+    taken = medians(seconds)
     base = taken.get("ffmpeg, one at a time", next(iter(taken.values())))
     for way, spent in taken.items():
         print(f"  copy, {way:24}{len(sources) / spent:8.2f} files/s{base / spent:8.2f} x")
+        if way.startswith("tvrkit") and "ffmpeg, one at a time" in taken:
+            case = f"small copies of {len(sources)} files, {name}: {way.removeprefix('tvrkit, ')}"
+            row(case, "ffmpeg, the same settings, one at a time", seconds[way], seconds["ffmpeg, one at a time"])
     done = by_tvrkit(sources, folder / "copies", 2)
     after = sum(path.stat().st_size for path in done.values())
     own = sum(source == path for source, path in done.items())
     print(f"  size {before / 1e6:.2f} -> {after / 1e6:.2f} MB, {before / after:.1f} x smaller; {own} read as they are")
-    read = alternate({"originals": reading(sources, clips), "copies": reading(list(done.values()), clips)}, rounds)
+    both = turns({"originals": reading(sources, clips), "copies": reading(list(done.values()), clips)}, rounds)
+    read = medians(both)
+    note = f"{own} of {len(sources)} are read as they are: a copy would be no smaller" if own else ""
+    row(f"reading 12 frames of {name}: copies", "reading the originals", both["copies"], both["originals"], note=note)
     ratio = read["originals"] / read["copies"]
     for which, spent in read.items():
         print(f"  read 12 frames, {which:14}{len(sources) * clips / spent:8.2f} clips/s")

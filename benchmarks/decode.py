@@ -28,6 +28,7 @@ import av
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
+from timing import row, skipped
 
 from tvrkit.core.normalise import Normalise
 from tvrkit.frames import av_reader
@@ -260,6 +261,18 @@ def measure(video: Video, path: Path, rounds: int) -> dict[str, list[Speed]]:
     return speeds
 
 
+def report(what: str, clips: dict[str, list[float]]) -> None:
+    """Rows for results.py: each of tvrkit's ways against each plain one, but for those measured once only."""
+    most = max(map(len, clips.values()))
+    seconds = {name: [1 / value for value in values] for name, values in clips.items() if len(values) == most}
+    for name in (name for name in seconds if name.startswith("tvrkit")):
+        for rival in (rival for rival in seconds if not rival.startswith("tvrkit")):
+            row(f"a clip of {what}: {name.removeprefix('tvrkit').strip(', ')}", rival, seconds[name], seconds[rival])
+    for module, package in (("decord", "decord"), ("cv2", "opencv-python-headless")):
+        if not installed(module):
+            skipped(f"{what}: {package}", f"it is not installed (pip install {package})")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Make the files, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -282,6 +295,7 @@ def main(arguments: list[str] | None = None) -> None:
                 # A pool's work is done in other processes.
                 words = "" if "tvrkit" in name and "no worker" not in name else f"  {cpu:.3f} CPU s a clip"
                 print(f"  {name:24}{middle:9.2f} clips/s  ({spread:>13}){middle / base:7.2f} x{words}", flush=True)
+            report(video.name, clips)
 
 
 if __name__ == "__main__":

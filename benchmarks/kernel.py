@@ -10,7 +10,7 @@ import argparse
 from dataclasses import dataclass
 
 import torch
-from timing import alternate, peak_bytes
+from timing import medians, peak_bytes, row, turns
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -69,7 +69,7 @@ def make_case(texts: int, words: int, frames: int, dim: int, ragged: bool, atten
     )
 
 
-def compare(case: Case, rounds: int, training: bool) -> tuple[dict[str, float], dict[str, int]]:
+def compare(case: Case, rounds: int, training: bool) -> tuple[dict[str, list[float]], dict[str, int]]:
     case.words.requires_grad_(training)
     case.frames.requires_grad_(training)
     left = case.words.detach()[case.word_mask]
@@ -88,7 +88,7 @@ def compare(case: Case, rounds: int, training: bool) -> tuple[dict[str, float], 
 
     with torch.set_grad_enabled(training):
         torch.testing.assert_close(case.kernel(), case.whole(), rtol=1e-4, atol=1e-5)
-        times = alternate({"ours": ours, "whole": naive, "products": products}, rounds)
+        times = turns({"ours": ours, "whole": naive, "products": products}, rounds)
         memory = {"ours": peak_bytes(ours), "whole": peak_bytes(naive)}
     return times, memory
 
@@ -105,7 +105,8 @@ def main() -> None:
             for ragged in (False, True):
                 for attention in (False, True):
                     case = make_case(texts, 32, 12, dim, ragged, attention)
-                    times, memory = compare(case, rounds, training)
+                    seconds, memory = compare(case, rounds, training)
+                    times = medians(seconds)
                     name = (
                         f"D {dim}, {'train' if training else 'score'}, {'8-16' if ragged else '32'} words"
                         f"{', visual attention' if attention else ''}"
@@ -115,6 +116,9 @@ def main() -> None:
                         f" {times['ours'] / times['products']:>11.2f}"
                         f" {memory['ours'] / 2**20:>5.0f} of {memory['whole'] / 2**20:>5.0f} MB"
                     )
+                    note = f"holds {memory['ours'] / 2**20:.0f} MB, the rival {memory['whole'] / 2**20:.0f} MB"
+                    size = f"{texts} x {texts}, {name}"
+                    row(size, "the whole (T, V, W, F) tensor", seconds["ours"], seconds["whole"], note=note)
 
 
 if __name__ == "__main__":

@@ -1,165 +1,230 @@
-"""Search: what the first answer costs and what the next ones cost, and how near an exact scan is to bare products.
+"""Search: building an index, what it takes on disk and in memory, and how fast and how true its answers are.
 
-Part 1 makes real clips and answers twice, from the start of the process to the last hit: first with nothing in the
-cache, then from the cache. Part 2 fills an index with random features (12 frames of 512, float16, as CLIP B/32 gives)
-and scores all of it, from the memory-mapped segments, against one matrix product over the same frames resident in
-memory as float32: nothing that scores every frame exactly can be faster than that.
+Part 1 indexes real clips, from files to searchable videos, and splits the time; beside it the way of clip-video-encode:
+every frame at a fixed rate, decoded in order, one by one. Part 2 fills an index with synthetic features (see
+search_data.py), and asks it, brute force in torch, and stores of the field the same questions in the same process.
 
-    python benchmarks/search.py            # 64 clips; 20,000 videos
-    python benchmarks/search.py --small    # 16 clips; 2,000 videos
-    python benchmarks/search.py --large    # 64 clips; 100,000 videos (needs 8 GB of memory)
+What is compared takes turns in one process, after one question to warm up; the column `passes` sets medians beside one
+pass over the pooled vectors in memory, in the same turns.
+
+    python benchmarks/search.py                    # 1,000, 10,000 and 100,000 videos (4 GB of memory, 5 GB of disk)
+    python benchmarks/search.py --small            # 1,000 videos, 10,000 without other stores; a minute or two
+    python benchmarks/search.py --videos 20000     # that many; --without-stores leaves the other stores out
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
+import gc
+import math
+import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from fractions import Fraction
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-import av
-import numpy as np
 import torch
-from timing import alternate
-from torch.nn.functional import normalize
+from search_data import DIM, FRAMES, as_queries, fill, make_model, make_texts
+from search_files import files_to_searchable
+from search_rivals import Rival, brute_force, left_out, stores
+from timing import row, skipped
 
-from tvrkit.config import ModelConfig
-from tvrkit.core import RetrievalModel, build_model, save_model
-from tvrkit.core.interaction import nearest_frames
-from tvrkit.index.scan import VideoFile
-from tvrkit.index.search import search_text
-from tvrkit.index.videos import VideoIndex
-from tvrkit.store import FeatureStore
+from tvrkit.core import TextFeatures
+from tvrkit.encode.moments import POOLED
+from tvrkit.index.ask import Ask
+from tvrkit.index.ask import text as ask_for
+from tvrkit.index.measure import exact_scores
+from tvrkit.index.parts import Query
+from tvrkit.index.search import Searcher
 
-FRAMES, DIM, BATCH = 12, 512, 512
-QUERY = "a brown dog is surfing on a big wave at the beach"
-BACKBONE = {
-    "embed_dim": DIM,
-    "vision_cfg": {"image_size": 224, "patch_size": 32, "width": 64, "layers": 1, "head_width": 32},
-    "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 1},
-}
-KINDS = {
-    "dot_product": {"interaction": "dot_product"},
-    "token_wise": {"interaction": "token_wise", "text_side": "both"},
-    "token_wise + visual attention": {"interaction": "token_wise", "text_side": "both", "nearest_frame": True},
-}
+ASK = ask_for("as encoded")
+EXACT: Ask = ask_for("as encoded", exact=True)
+QUESTIONS = 64
 
 
-def make_model(folder: Path, **settings: object) -> RetrievalModel:
-    """Small towers, but features of the usual size; the same vision tower each time."""
-    path = folder / "open_clip_config.json"
-    path.write_text(json.dumps(BACKBONE))
-    torch.manual_seed(0)
-    return build_model(ModelConfig(backbone=str(path), pretrained=None, num_frames=FRAMES, **settings))  # type: ignore[arg-type]
+def p50_p95(seconds: Sequence[float]) -> str:
+    ordered = sorted(seconds)
+    return f"{statistics.median(ordered) * 1e3:7.1f} {ordered[int(0.95 * (len(ordered) - 1))] * 1e3:7.1f}"
 
 
-def make_clip(path: Path, seed: int, seconds: int = 10, fps: int = 25) -> None:
-    random = np.random.default_rng(seed)
-    still = random.integers(0, 255, (30, 40, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps))
-        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
-        stream.options = {"preset": "ultrafast"}
-        for i in range(seconds * fps):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.roll(still, 4 * i, axis=1), format="rgb24")))
-        container.mux(stream.encode())
-
-
-def answers(folder: Path, clips: int) -> None:
-    """Part 1."""
-    (folder / "clips").mkdir()
-    for i in range(clips):
-        make_clip(folder / "clips" / f"{i}.mp4", i)
-    save_model(make_model(folder, **KINDS["token_wise"]), folder / "model")
-    command = [sys.executable, "-m", "tvrkit", "query", QUERY, "--videos", "clips", "--model", "model", "--json"]
-    environment = {**os.environ, "TVRKIT_CACHE": str(folder / "cache")}
-    seconds = []
-    for _ in range(4):
-        start = time.perf_counter()
-        subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
-        seconds.append(time.perf_counter() - start)
-    bare = "import torch, open_clip"
+def timed(function: Callable[[], object]) -> float:
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", bare], check=True, capture_output=True)
-    imports = time.perf_counter() - start
-    warm = sorted(seconds[1:])[1]
-    print(f"{clips} clips of 10 s, 320 x 240, from the start of the process:")
-    print(f"  first answer          {seconds[0]:7.2f} s   ({clips / (seconds[0] - warm):.1f} clips/s beyond the next)")
-    print(f"  next, from the cache  {warm:7.2f} s   (`{bare}` alone: {imports:.2f} s)")
+    function()
+    return time.perf_counter() - start
 
 
-def fill(index: VideoIndex, store: FeatureStore, videos: int) -> list[VideoFile]:
-    files = [VideoFile(Path(f"{i:06d}.mp4"), f"{i:032x}") for i in range(videos)]
-    generator = torch.Generator().manual_seed(0)
-    for first in range(0, videos, BATCH):
-        part = files[first : first + BATCH]
-        frames = normalize(torch.randn(len(part), FRAMES, DIM, generator=generator), dim=-1)
-        gain, neighbour = nearest_frames(frames, torch.ones(len(part), FRAMES, dtype=torch.bool))
-        store.put(
-            {
-                index.key(file): {
-                    "frame_features": frames[i].half(),
-                    "nearest_gain": gain[i],
-                    "nearest_frame": neighbour[i].short(),
-                    "pts_seconds": torch.arange(FRAMES, dtype=torch.float64),
-                    "duration_seconds": torch.tensor(float(FRAMES), dtype=torch.float64),
-                }
-                for i, file in enumerate(part)
-            }
-        )
-    return files
+def clients(search: Callable[[int], object], number: int, questions: int) -> tuple[list[float], float]:
+    """Seconds of each question, asked by so many threads at once, and questions a second."""
+    seconds: list[list[float]] = [[] for _ in range(number)]
+
+    def ask(client: int) -> None:
+        for i in range(client, questions, number):
+            seconds[client].append(timed(lambda i=i: search(i % QUESTIONS)))
+
+    threads = [threading.Thread(target=ask, args=(client,)) for client in range(number)]
+    start = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [value for some in seconds for value in some], questions / (time.perf_counter() - start)
 
 
-def scan(folder: Path, videos: int, rounds: int) -> None:
+MEMORY = """
+import sys
+from pathlib import Path
+from tvrkit.index.segments import SegmentIndex
+def held():
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+    return int(line.split()[1]) / 1024
+with SegmentIndex(sys.argv[1]) as index:
+    import torch, tvrkit.index.gallery
+    before = held()
+    engine = index.engine()
+    print(f"{held() - before:,.0f} MB of memory, {engine.bytes / 1e6:,.0f} MB of it pooled vectors")
+"""
+
+
+def memory(folder: Path) -> str:
+    """What a process that opens the index holds, beyond torch and what is mapped from files."""
+    if not Path("/proc/self/status").exists():
+        return "memory is measured on Linux only"
+    done = subprocess.run([sys.executable, "-c", MEMORY, str(folder)], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def a_pass(videos: int) -> Callable[[int], object]:
+    """One pass over as many pooled vectors in memory, in the type that torch is fastest with."""
+    vectors, query = torch.randn(videos * POOLED, DIM).bfloat16(), torch.randn(DIM, 1).bfloat16()
+    return lambda _: vectors @ query
+
+
+def in_turns(functions: Mapping[str, Callable[[int], object]], turns: int) -> dict[str, list[float]]:
+    """Seconds of each, called in turn: what else the machine does then hits all alike. One call each to warm up."""
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for turn in range(turns + 1):
+        for name, function in functions.items():
+            taken = timed(partial(function, turn % QUESTIONS))
+            if turn:
+                seconds[name].append(taken)
+    return seconds
+
+
+def recall(found: Sequence[Sequence[int]], exact: Sequence[Sequence[int]]) -> float:
+    return statistics.mean(len(set(a[:10]) & set(b)) / len(b) for a, b in zip(found, exact, strict=True))
+
+
+def exact_answers(searcher: Searcher, queries: list[Query], number_of: dict[str, int]) -> list[list[int]]:
+    """The ten best videos of every question, every moment scored in full; read once for all questions."""
+    names = sorted(number_of)
+    scores = exact_scores(searcher.engine, {"all": queries})["all"]
+    return [[number_of[names[i]] for i in row] for row in scores.topk(10).indices.tolist()]
+
+
+@dataclass
+class Bench:
+    """What all lines of one size share."""
+
+    one_pass: Callable[[int], object]
+    texts: TextFeatures
+    exact: list[list[int]]
+    recalls: dict[str, float] = field(default_factory=dict)
+
+    def lines(self, ways: Mapping[str, tuple[Callable[[int], list[int]], str]], turns: int) -> dict[str, list[float]]:
+        """Times ways and a pass in turn, and prints a line for each way."""
+        seconds = in_turns({PASS: self.one_pass, **{name: way for name, (way, _) in ways.items()}}, turns)
+        for name, (way, more) in ways.items():
+            found = [way(i) for i in range(min(QUESTIONS, 2 * turns))]
+            self.line(name, seconds[name], statistics.median(seconds[PASS]), found, more)
+        return seconds
+
+    def line(
+        self, name: str, seconds: Sequence[float], one_pass: float, found: Sequence[Sequence[int]], more: str
+    ) -> None:
+        ratio, share = statistics.median(seconds) / one_pass, recall(found, self.exact[: len(found)])
+        self.recalls[name] = share
+        print(f"  {name:<52} {p50_p95(seconds)} {ratio:8.2f} {share:10.3f}   {more}", flush=True)
+
+    def way(self, rival: Rival) -> tuple[Callable[[int], list[int]], str]:
+        built = "" if math.isnan(rival.build_seconds) else f", built in {rival.build_seconds:.1f} s"
+        return lambda i: rival.search(self.texts[i : i + 1]), f"{rival.bytes / 1e6:,.0f} MB{built}"
+
+
+PASS, OWN = "one pass over the pooled vectors, bfloat16", "tvrkit, 1 client"
+
+
+@torch.no_grad()
+def synthetic(folder: Path, videos: int, *, with_stores: bool, turns: int) -> None:
     """Part 2."""
-    models = {name: make_model(folder, **settings) for name, settings in KINDS.items()}
-    (fingerprint,) = {model.fingerprint() for model in models.values()}
-    first = next(iter(models.values()))
-    with VideoIndex(first, folder / "index", print) as index, FeatureStore(folder / "index" / fingerprint) as store:
-        start = time.perf_counter()
-        files = fill(index, store, videos)
-        written = time.perf_counter() - start
-        size = sum(path.stat().st_size for path in store.folder.glob("*.safetensors"))
-        print(f"{videos} videos x {FRAMES} x {DIM}, float16, {size / 1e9:.2f} GB:")
-        print(f"  filled in {written:.1f} s ({len(list(store.folder.glob('*.safetensors')))} segments)")
-        with VideoIndex(first, folder / "index", print) as fresh:
-            start = time.perf_counter()
-            assert not fresh.missing(files)
-            print(f"  opened and checked in {time.perf_counter() - start:.2f} s")
-        resident = torch.cat([part.features.frame_features.flatten(0, 1) for part in index.read(files)])
-        text = first.encode_text(first.tokenize([QUERY]))
-        words = text.word_features[0][text.word_mask[0]]
-        with torch.no_grad():
-            seconds = alternate(
-                {
-                    "one vector, bare product": lambda: resident @ text.text_features[0],
-                    f"{len(words)} words, bare product": lambda: resident @ words.T,
-                    **{
-                        name: lambda model=model: search_text(model, index, QUERY, files, 10)
-                        for name, model in models.items()
-                    },
-                },
-                rounds,
-            )
-        bare = seconds[f"{len(words)} words, bare product"]
-        for name, value in seconds.items():
-            print(f"  {name:<32}{value * 1000:9.1f} ms  {value / bare:6.1f} x the product of {len(words)} words")
+    folder.mkdir()
+    model = make_model(folder)
+    index, written = fill(folder / "index", model, videos)
+    print(f"\n{videos:,} videos x {FRAMES} frames x {DIM}, float16:")
+    print(f"  written in {written:.1f} s, {index.status().bytes / 1e6:,.0f} MB on disk")
+    gallery_seconds = timed(index.engine)
+    print(f"  opened in {gallery_seconds:.2f} s; {memory(folder / 'index')}")
+    searcher, texts = Searcher(model, index.engine()), make_texts(QUESTIONS, videos)
+    queries, number_of = as_queries(model, texts), {row.identity: int(Path(row.path).stem) for row in index.files()}
+    index.close()
+    bench = Bench(a_pass(videos), texts, exact_answers(searcher, queries, number_of))
+
+    def ask(i: int, question: Ask = ASK) -> list[int]:
+        return [number_of[hit.identity] for hit in searcher.answer(question, [queries[i]]).hits]
+
+    print(f"  {'':<52} p50 ms  p95 ms   passes  recall@10")
+    own = {OWN: (ask, "")}
+    brute = {rival.name: bench.way(rival) for rival in brute_force(videos, torch.bfloat16)}
+    seconds = bench.lines({**own, **brute}, turns)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    print(f"  {PASS:<52} {p50_p95(seconds[PASS])}     1.00")
+    several, rate = clients(ask, 4, 2 * QUESTIONS)
+    found = [ask(i) for i in range(QUESTIONS)]
+    bench.line("tvrkit, 4 clients (threads)", several, medians[PASS], found, f"{rate:.0f} questions/s")
+    bench.lines({"tvrkit, every moment scored in full": (partial(ask, question=EXACT), "")}, 2)
+    for name in brute:
+        print(f"  tvrkit is {medians[name] / medians[OWN]:.1f} times as fast as {name}")
+    del brute
+    gc.collect()
+    plain = {rival.name: bench.way(rival) for rival in brute_force(videos, torch.float32)}
+    _rows(videos, bench, seconds)
+    _rows(videos, bench, bench.lines({**own, **plain}, min(turns, 8)))
+    del plain
+    gc.collect()
+    for make in stores(videos, folder) if with_stores else ():
+        rival = make()
+        _rows(videos, bench, bench.lines({**own, rival.name: bench.way(rival)}, turns))
+    for name, reason in left_out(videos) if with_stores else ():
+        skipped(f"{videos:,} videos: {name}", reason)
+
+
+def _rows(videos: int, bench: Bench, seconds: Mapping[str, Sequence[float]]) -> None:
+    """For results.py: a question against every other way of the same turns."""
+    for name in (name for name in seconds if name not in (PASS, OWN)):
+        note = f"recall@10 {bench.recalls[OWN]:.3f}, the rival {bench.recalls[name]:.3f}"
+        row(f"a question among {videos:,} videos of {FRAMES} frames", name, seconds[OWN], seconds[name], note=note)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true")
-    parser.add_argument("--large", action="store_true")
+    parser.add_argument("--videos", type=int, action="append", metavar="N")
+    parser.add_argument("--without-stores", action="store_true")
+    parser.add_argument("--without-files", action="store_true")
     options = parser.parse_args()
-    videos = 2_000 if options.small else 100_000 if options.large else 20_000
+    sizes = options.videos or ([1000, 10_000] if options.small else [1000, 10_000, 100_000])
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     with tempfile.TemporaryDirectory() as name:
-        answers(Path(name), 16 if options.small else 64)
-        scan(Path(name), videos, 3 if options.small else 5)
+        if not options.without_files:
+            files_to_searchable(Path(name), small=options.small)
+        for videos in sizes:
+            turns = 8 if options.small else 32
+            with_stores = not options.without_stores and (videos == 1000 or not options.small)
+            synthetic(Path(name) / str(videos), videos, with_stores=with_stores, turns=turns)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from timing import peak_bytes
+from timing import peak_bytes, row
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize, pad
 from torch.utils.flop_counter import FlopCounterMode
@@ -201,7 +201,7 @@ def total(*features: Tensor) -> Tensor:
     return torch.stack([tensor.float().sum() for tensor in features]).sum()
 
 
-def measure(functions: dict[str, Callable[[], object]], tries: int, device: torch.device) -> dict[str, float]:
+def timed(functions: dict[str, Callable[[], object]], tries: int, device: torch.device) -> dict[str, list[float]]:
     """Seconds of each, called in turn after one call to warm up."""
     clock = time.perf_counter if device.type == "cuda" else time.process_time
     taken: dict[str, list[float]] = {name: [] for name in functions}
@@ -213,8 +213,13 @@ def measure(functions: dict[str, Callable[[], object]], tries: int, device: torc
             synchronize(device)
             if turn:
                 taken[name].append(clock() - start)
-    best = statistics.median if device.type == "cuda" else min
-    return {name: best(values) for name, values in taken.items()}
+    return taken
+
+
+def best(taken: dict[str, list[float]], device: torch.device) -> dict[str, float]:
+    """The median on a GPU, the least on a CPU."""
+    choose = statistics.median if device.type == "cuda" else min
+    return {name: choose(values) for name, values in taken.items()}
 
 
 def synchronize(device: torch.device) -> None:
@@ -270,30 +275,43 @@ def main() -> None:
     where = torch.cuda.get_device_name(step.device) if step.device.type == "cuda" else "CPU, one thread"
     frames = step.pixels.shape[1]
     print(f"{options.backbone or 'tiny'}, batch {options.batch} x {frames} frames, {options.precision}, {where}")
-    taken = None if options.scaled else show_steps(step, options)
-    show_parts(step, options, taken)
+    if options.scaled:
+        show_parts(step, options, None)
+        return
+    whole, held = show_steps(step, options)
+    mfu = show_parts(step, options, best(whole, step.device)["ours"])
+    report(f"a step of {options.backbone or 'tiny'}, {options.batch} x {frames} frames", where, whole, held, mfu)
 
 
-def show_steps(step: Step, options: argparse.Namespace) -> float:
-    """Print a row for each whole step; returns the seconds of ours."""
+def report(what: str, where: str, whole: dict[str, list[float]], held: dict[str, float], mfu: float | None) -> None:
+    """Rows for results.py: our step against the other two."""
+    for name in (name for name in whole if name != "ours"):
+        gpu = {} if where.startswith("CPU") else {"device": where, "mfu": mfu, "gigabytes": held["ours"]}
+        note = f"peak {held['ours']:.2f} GB, the rival {held[name]:.2f} GB" + ("" if gpu else "; CPU seconds")
+        row(what, name, whole["ours"], whole[name], note=note, gpu=gpu)
+
+
+def show_steps(step: Step, options: argparse.Namespace) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Print a row for each whole step; returns the seconds of each try, and gigabytes at the peak."""
     steps = {
         "ours": step.ours,
         "encoders alone": step.encoders,
         f"plain, {options.plain}": lambda: step.plain(options.plain),
     }
-    whole = measure(steps, options.tries, step.device)
+    taken, peaks = timed(steps, options.tries, step.device), {}
+    whole = best(taken, step.device)
     print("\nstep                            ms  clips/s  against ours  peak memory")
     for name, value in whole.items():
         step.optimizer.zero_grad()  # the last step's gradients are not this one's
-        held = peak_gigabytes(steps[name], step.device)
+        held = peaks[name] = peak_gigabytes(steps[name], step.device)
         ratio = value / whole["ours"]
         print(f"{name:26} {1000 * value:8.1f} {options.batch / value:8.1f} {ratio:12.2f}x {held:9.2f} GB")
-    return whole["ours"]
+    return taken, peaks
 
 
-def show_parts(step: Step, options: argparse.Namespace, taken: float | None) -> None:
-    """Print a row for each part, what the towers compute, and whether the goals are met."""
-    parts = measure(step.parts(), options.tries, step.device)
+def show_parts(step: Step, options: argparse.Namespace, taken: float | None) -> float | None:
+    """Print a row for each part, what the towers compute, and whether the goals are met; gives MFU in per cent."""
+    parts = best(timed(step.parts(), options.tries, step.device), step.device)
     factor = options.batch / (options.scaled or options.batch)
     for name in ("vision", "text"):
         parts[name] *= factor
@@ -307,13 +325,15 @@ def show_parts(step: Step, options: argparse.Namespace, taken: float | None) -> 
     with counter:
         step.encoders_backward()
     tflop, seconds = factor * counter.get_total_flops() / 1e12, taken or everything
-    speed = f"{tflop / seconds:.2f} TFLOP/s"
+    speed, mfu = f"{tflop / seconds:.2f} TFLOP/s", None
     if peak := peak_tflops(step.device, options.peak_tflops):
-        speed += f", {100 * tflop / seconds / peak:.1f} % of the {peak:g} that the device has (MFU)"
+        mfu = 100 * tflop / seconds / peak
+        speed += f", {mfu:.1f} % of the {peak:g} that the device has (MFU)"
     print(f"\nencoders, forward and backward: {tflop:.2f} TFLOP a step; a step computes {speed}")
     head = sum(parts[name] for name in ("interaction", "NegNCE", "TPM-CL"))
     print(goal("interaction + losses + TPM-CL in a step", 100 * head / everything, 5))
     print("TPM-CL against all pairs: benchmarks/partial.py")
+    return mfu
 
 
 if __name__ == "__main__":

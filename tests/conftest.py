@@ -16,6 +16,8 @@ from support import REPO, Result, run_tvrkit
 
 # As the command line sets it, and before anything imports torch: waiting threads sleep.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:  # each process has a core: more threads would only wait for one another
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A machine that is busy with something else is no failure.
 hypothesis.settings.register_profile("tvrkit", deadline=None)

@@ -111,6 +111,18 @@ def make_video(
     return path
 
 
+def make_black(path: str | Path, *, num_frames: int = 20, size: tuple[int, int] = (64, 64)) -> Path:
+    """A video of nothing but black pictures, 10 a second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for _ in range(num_frames):
+            black = np.zeros((size[1], size[0], 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(black, format="rgb24")))
+        container.mux(stream.encode())
+    return Path(path)
+
+
 def make_audio(path: str | Path, seconds: float = 1.0) -> Path:
     """A file with a sound track and no picture."""
     with av.open(str(path), "w") as container:

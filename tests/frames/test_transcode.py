@@ -242,7 +242,7 @@ def test_a_disk_that_is_full_is_one_sentence(tmp_path):
 @pytest.mark.slow
 def test_real_clips_and_their_copies_show_the_same(shared, tmp_path):
     """12 uniform frames: as long, the times within a sixth of a second, and what moves little looks alike."""
-    for path in sorted((shared / "clips" / "clips").iterdir())[::4]:
+    for path in sorted((shared / "clips" / "clips").iterdir())[::9]:
         copy = tmp_path / "copy.mp4"
         made = make_copy(CopyRequest(str(path), str(copy)), 60)
         assert made.error is None

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from browser import BROWSER, DARK, LIGHT, Proxy, browse, running_proxy
 from media import make_video
 from PIL import Image
 from tiny import HERE
 
-from tvrkit.index.hits import Hit
+from tvrkit.index.explain import Explanation
+from tvrkit.index.hits import Answer, FoundMoment, Hit
 from tvrkit.index.page import write_page
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome")]
@@ -42,9 +44,19 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     hits = []
     for i, name in enumerate(NAMES):
         shutil.copyfile(video, folder / name)
-        hits.append(Hit(i + 1, 0.5 - i / 20, folder / name, i / 4, 2.0))
+        moments = tuple(FoundMoment(m, m / 2, m / 2 + 0.5, (i + m) / 4, 0.5, 0.4 - i / 20) for m in range(1 + i % 3))
+        hits.append(Hit(i + 1, 0.5, moments[0].confidence, str(i), str(folder / name), (), 2.0, moments))
+    similarity = torch.linspace(0, 1, 36).view(3, 12)
+    heat = Explanation(
+        ("<b>a</b>", "dog", "incomprehensibilities"),
+        torch.tensor([1.0, 2.0, 2.0]),
+        torch.arange(12, dtype=torch.float64),
+        similarity,
+        similarity.argmax(1),
+    )
     title = "</title><script>document.title=4</script> a dog"
-    write_page(folder / "out.html", title, hits, summary="<i>best</i>", reading=HERE)
+    answer = Answer(tuple(hits), 0.5, 5, 9, exact=True)
+    write_page(folder / "out.html", title, answer, summary="<i>best</i>", explanations={1: heat, 3: heat}, reading=HERE)
     return folder / "out.html"
 
 
@@ -52,7 +64,7 @@ def test_nothing_runs_and_nothing_is_fetched(page: Path, tmp_path: Path, proxy: 
     done = browse(page, tmp_path / "profile", proxy, "--dump-dom", "--virtual-time-budget=3000")
     title = re.search(r"<title>(.*?)</title>", done.stdout, re.S)
     assert title and title[1] == "&lt;/title&gt;&lt;script&gt;document.title=4&lt;/script&gt; a dog"
-    assert "<script" not in done.stdout and done.stdout.count("<img ") == len(NAMES)
+    assert "<script" not in done.stdout and done.stdout.count("<img ") == len(NAMES) + 4
     assert "CONSOLE" not in done.stderr, done.stderr
     assert proxy.asked_by_page() == []
 
@@ -73,13 +85,13 @@ def test_it_looks_as_it_should(page: Path, tmp_path: Path, proxy: Proxy, width: 
     if width < 500:
         target = page.with_name("phone.html")
         target.write_text(
-            f'<body style="margin:0"><iframe src="out.html" style="width:{width}px;height:2000px;border:0">', "utf-8"
+            f'<body style="margin:0"><iframe src="out.html" style="width:{width}px;height:2600px;border:0">', "utf-8"
         )
     browse(
         target,
         tmp_path / "profile",
         proxy,
-        f"--window-size={max(width, 500)},2000",
+        f"--window-size={max(width, 500)},2600",
         f"--screenshot={shot}",
         DARK if dark else LIGHT,
     )

@@ -54,7 +54,7 @@ for step in range({first}, 10**9):
 def test_a_kill_while_saving_leaves_whole_checkpoints(tmp_path, keep):
     run, random_seconds = tmp_path / "run", random.Random(7)
     first = 0
-    for _ in range(5):
+    for _ in range(3):
         code = SAVER.format(tests=str(REPO / "tests"), run=str(run), first=first, keep=keep)
         process = subprocess.Popen(
             [sys.executable, "-c", code], env=clean_environment(tmp_path), stdout=subprocess.PIPE, text=True

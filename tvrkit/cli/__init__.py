@@ -25,10 +25,17 @@ COMMANDS = {
     "models": "List the backbones that --model takes.",
     "train": "Train a model on a prepared data set.",
     "sweep": "Train several settings with several seeds and compare them.",
+    "ablate": "Measure what each part of the method brings.",
     "eval": "Measure how well a model finds videos by captions, and back.",
     "export": "Write a trained model as one folder that loads anywhere.",
     "convert": "Turn other code's weights into a model that tvrkit can use.",
+    "calibrate": "Learn from captioned videos how sure an answer is.",
+    "index": "Keep an index of folders of videos, moment by moment.",
     "query": "Find videos by words.",
+    "shell": "Ask one question after another.",
+    "similar": "Find videos like one, and near-duplicates.",
+    "filter": "Sort a folder of videos by words.",
+    "serve": "Answer questions over HTTP, with a page.",
     "demo": "Show the whole way, from nothing to an answered question.",
 }
 

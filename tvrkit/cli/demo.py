@@ -29,6 +29,7 @@ STEPS = (
     ("Train the model: every word meets every frame", "train --preset tiny"),
     ("Evaluate the model", "eval"),
     ("Export it", f"export --out {MODEL}"),
+    ("Learn how sure its answers are", f"calibrate --model {MODEL}"),
     ("Ask it", f'query "{QUESTION}" --videos data/shapes/videos/test --model {MODEL} --top 5 --page {PAGE}'),
 )
 
@@ -45,7 +46,8 @@ def command(out: Path) -> None:
     """Show the whole way, from nothing to an answered question.
 
     Renders the built-in videos, trains a small model on them beside its baseline, evaluates both on videos that
-    neither has seen, exports the model and asks it for a video. Every step is a plain command, shown before it runs.
+    neither has seen, exports the model, learns how sure its answers are and asks it for a video. Every step is a
+    plain command, shown before it runs.
 
     \b
     Example:

@@ -95,7 +95,7 @@ def print_table(
 ) -> None:
     """A table: results to stdout, or a report to stderr with `err`. Numbers stand to the right, None is a dash.
 
-    `tight` puts two spaces between columns instead of three, where many have to fit.
+    `tight` puts two spaces between columns instead of three and none around them, where many have to fit.
     """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -106,6 +106,7 @@ def print_table(
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0) if tight else (0, 1),
         pad_edge=False,
+        show_edge=not tight,
         title=title,
         title_justify="left",
         title_style="bold",
@@ -119,7 +120,8 @@ def print_table(
     # In a pipe or a file a row stays on its line, however long the names in it are.
     stream = sys.stderr if err else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else WIDTH_OF_A_FILE
-    (_console() if err and width is None else Console(stderr=err, highlight=False, width=width)).print(table)
+    shown = _console() if err and width is None else Console(stderr=err, highlight=False, width=width)
+    shown.print(table, end="\n\n" if tight else "\n")
 
 
 class Progress:

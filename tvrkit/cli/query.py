@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tvrkit.cli import output
+from tvrkit.cli.opening import index_option, open_for_search
 from tvrkit.cli.options import (
-    choose_device,
     device_option,
     json_option,
     model_option,
@@ -18,47 +19,89 @@ from tvrkit.cli.options import (
     timeout_option,
     workers_option,
 )
+from tvrkit.cli.query_parts import parts_options
+from tvrkit.cli.query_where import where_options
+from tvrkit.cli.updating import update_index
 from tvrkit.errors import ConfigError, DataError
 from tvrkit.frames.reading import Reading
-from tvrkit.workspace import cache_folder
+from tvrkit.index.ask import Ask, Part, Where, as_absolute
 
 if TYPE_CHECKING:
-    from tvrkit.core import RetrievalModel
-    from tvrkit.index.hits import Hit
-    from tvrkit.index.scan import Scan, VideoFile
-    from tvrkit.index.videos import VideoIndex
+    from tvrkit.cli.asking import Session
 
-FAILURES_SHOWN = 10
+
+@dataclass(frozen=True)
+class _Shape:
+    """How answers are given."""
+
+    as_json: bool
+    page: Path | None
+    explain: bool
+    cut: Path | None
+    cut_mode: str
+    open_best: bool
+    min_confidence: float | None
 
 
 @click.command()
-@click.argument("query", required=False)
+@parts_options
 @click.option(
     "--videos",
-    type=click.Path(path_type=Path),
     multiple=True,
-    required=True,
-    metavar="FOLDER",
-    help="Where to search, with all folders below; a single file is fine too; repeatable.",
+    metavar="PLACE",
+    help="Bring the index up to date with this folder, file or address, and search there; repeatable."
+    "  [default: search all that is indexed]",
 )
-@click.option("--like", type=click.Path(path_type=Path), metavar="FILE", help="Search by a video instead of by words.")
-@click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, metavar="N", help="How many to show.")
+@index_option
+@where_options
+@click.option("--queries", metavar="FILE", help="Many questions, one a line; - reads stdin.")
+@click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, metavar="N", help="Most videos.")
+@click.option(
+    "--moments", type=click.IntRange(min=1), default=3, show_default=True, metavar="N", help="Most moments of each."
+)
+@click.option(
+    "--candidates",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Moments that are looked at in full.  [default: at least 200]",
+)
+@click.option("--exact", is_flag=True, help="Look at all of them in full.")
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    metavar="P",
+    help="Leave out what is less sure than this, 0 to 1.",
+)
 @json_option
 @click.option("--page", type=click.Path(path_type=Path), metavar="FILE", help="Write the answer as an HTML page, too.")
+@click.option("--explain", is_flag=True, help="Show which word met which frame.")
+@click.option("--cut", type=click.Path(path_type=Path), metavar="DIR", help="Write the moments as clips of their own.")
+@click.option(
+    "--cut-mode",
+    type=click.Choice(["auto", "copy", "encode"]),
+    default="auto",
+    show_default=True,
+    help="Copy, which is fast and begins at the keyframe before, or encode anew from the exact start; auto copies where"
+    " that begins at most half a second early.",
+)
+@click.option("--open", "open_best", is_flag=True, help="Play the best video from its best moment.")
 @model_option
 @device_option
 @workers_option
 @reader_option
 @timeout_option
-@click.option("--retry-failed", is_flag=True, help="Try again what could not be read before.")
-@click.option("--rebuild", is_flag=True, help="Encode all of these videos anew.")
+@click.option("--retry-failed", is_flag=True, help="With --videos: try again what could not be read before.")
+@click.option("--rebuild", is_flag=True, help="With --videos: encode all of them anew.")
 def command(
-    query: str | None,
-    videos: tuple[Path, ...],
-    like: Path | None,
+    parts: tuple[Part, ...],
+    videos: tuple[str, ...],
+    index: str | None,
+    where: Where,
+    queries: str | None,
     top: int,
-    as_json: bool,
-    page: Path | None,
+    moments: int,
+    candidates: int | None,
+    exact: bool,
     model: str | None,
     device: str,
     workers: int,
@@ -66,172 +109,100 @@ def command(
     timeout: float,
     retry_failed: bool,
     rebuild: bool,
-) -> None:
+    **shape: Any,
+) -> int:
     """Find videos by words.
 
-    New and changed videos are encoded first, which takes a while; the next answers come from the cache. Ctrl-C keeps
-    what is encoded. Without --model the newest run trained on real videos answers, or else a pretrained model that is
-    downloaded once. docs/search.md says more.
+    With --videos, what is new or changed there is encoded first, which takes a while; later questions are answered
+    from the index, with or without --videos. ^2 behind a text or a file is its weight. docs/search.md says more.
 
     \b
     Example:
       tvrkit query "a dog surfing" --videos ./clips
+      tvrkit query "a dog^2" --also "at night" --avoid people --in ./clips
     """
-    _check(query, like, page)
-    from tvrkit.index.scan import scan
-
-    memory = cache_folder() / "identities.sqlite"
-    found = scan(videos, memory)
-    example = _example(like, memory)
-    files = list(dict.fromkeys([*found.files, *([example] if example else [])]))
-    loaded, source = _load(model, videos, device)
-
-    from tvrkit.index.search import search_text, search_video
-    from tvrkit.index.videos import VideoIndex
-
+    given = _Shape(**shape)
+    _check(parts, queries, given, updates=bool(videos), forced=retry_failed or rebuild)
+    if videos and not where.inside:
+        where = replace(where, inside=tuple(map(as_absolute, videos)))
+    make = partial(_ask, top=top, moments=moments, candidates=candidates, exact=exact)
+    asks = [make(parts, where)] if queries is None else _read(queries, make, parts, where)
     reading = Reading(workers, reader, timeout)
-    with VideoIndex(loaded, cache_folder() / "index", output.warn) as index:
-        if rebuild or retry_failed:
-            index.forget(files, failures_only=not rebuild)
-        _encode(index, files, found, reading)
-        if example is not None:
-            _require(index, example)
-            hits = search_video(index, example, found.files, top)
-        else:
-            assert query is not None  # by _check
-            _note_cut(loaded, query)
-            hits = search_text(loaded, index, query, found.files, top)
-    if not hits:
-        raise DataError(f"none of the {len(found.files) + len(found.unreadable)} videos can answer: see above.")
-    _show(hits, as_json)
-    if page is not None:
-        from tvrkit.index.page import write_page
+    with open_for_search(index, model, device, places=videos) as opened:
+        if videos:
+            update_index(opened, videos, reading=reading, retry_failed=retry_failed, rebuild=rebuild)
+        from tvrkit.cli.asking import Session
 
-        title = query if query is not None else f"Like {like}"
-        summary = f"{len(hits)} of {len(found.files)} videos, best first. Model: {source}"
-        write_page(page, title, hits, summary=summary, reading=reading)
-        output.say(f"Page: {page}")
+        session = Session(opened, reading)
+        if queries is None:
+            return _answer(session, asks[0], given)
+        from tvrkit.cli.query_batch import answer_all
+
+        least = given.min_confidence
+        return 0 if answer_all(session, asks, as_json=given.as_json, explain=given.explain, least=least) else 1
 
 
-def _check(query: str | None, like: Path | None, page: Path | None) -> None:
+def _check(parts: tuple[Part, ...], queries: str | None, shape: _Shape, *, updates: bool, forced: bool) -> None:
     """Refuse what cannot lead to an answer before anything slow is begun."""
-    if (query is None) == (like is None):
-        raise ConfigError('say what to look for: either words, as in `tvrkit query "a dog surfing"`, or --like FILE.')
-    if query is not None and not query.strip():
-        raise ConfigError('the query is empty: say what to look for, as in `tvrkit query "a dog surfing"`.')
-    if like is not None and not like.is_file():
-        raise DataError(f"--like {like}: there is no such file.")
+    wanted = any(part.weight > 0 for part in parts)
+    if wanted == (queries is not None):
+        raise ConfigError(
+            'say what to look for: words, as in `tvrkit query "a dog surfing"`, or --image, --like or --queries FILE.'
+        )
+    if queries is not None and (shape.page or shape.cut or shape.open_best):
+        raise ConfigError("--page, --cut and --open are for one question, not for --queries.")
+    if forced and not updates:
+        raise ConfigError("--retry-failed and --rebuild need --videos PLACE, or take `tvrkit index`.")
+    page = shape.page
     if page is not None and (page.is_dir() or not page.absolute().parent.is_dir()):
         raise DataError(f"--page {page}: it must be a file in a folder that is there.")
+    if shape.cut is not None and shape.cut.exists() and not shape.cut.is_dir():
+        raise DataError(f"--cut {shape.cut}: it must be a folder.")
+    if shape.explain and queries is None and not any(part.kind == "text" and part.weight > 0 for part in parts):
+        raise ConfigError("--explain needs words: a picture or a video has none.")
 
 
-def _example(like: Path | None, memory: Path) -> VideoFile | None:
-    if like is None:
-        return None
-    from tvrkit.errors import VideoError
-    from tvrkit.index.scan import scan
+def _read(queries: str, make: Any, parts: tuple[Part, ...], where: Where) -> list[Ask]:
+    from tvrkit.cli.query_batch import read_asks
 
-    found = scan([like], memory)
-    for path, reason in found.unreadable.items():
-        raise VideoError(path, reason)
-    return found.files[0]
+    return read_asks(queries, make, parts, where)
 
 
-def _load(model: str | None, videos: Sequence[Path], device: str) -> tuple[RetrievalModel, str]:
-    """The model that is asked for, else the newest run on real videos, else the default one; and its name."""
-    from tvrkit.index.choice import SHAPES, are_shapes, dataset_of, newest_run
-
-    run = newest_run() if model is None else None
-    device = choose_device(device)
-    from tvrkit.core import load_model
-    from tvrkit.core.catalogue import DEFAULT_SEARCH_BACKBONE
-
-    if model is not None:
-        source, why = model, ""
-    elif run is not None:
-        source, why = str(run), ", the newest run on real videos"
-    else:
-        source, why = DEFAULT_SEARCH_BACKBONE, ", the default as no run here was trained on real videos"
-    output.say(f"Model: {source}{why}.")
-    loaded = load_model(source, device)
-    only_shapes = loaded.config.backbone == SHAPES or dataset_of(Path(source)) == SHAPES
-    if only_shapes and not all(are_shapes(place) for place in videos):
-        output.warn("this model knows moving shapes only: on other videos its answers mean nothing.")
-    return loaded, source
+def _ask(parts: tuple[Part, ...], where: Where, **settings: Any) -> Ask:
+    return Ask(parts, where, **settings)
 
 
-def _encode(index: VideoIndex, files: list[VideoFile], found: Scan, reading: Reading) -> None:
-    """Encode what is missing, and say what could not be read."""
-    missing = index.missing(files)
-    done = failed = 0
-    if missing:
-        try:
-            with output.progress("Encoding videos", len(missing)) as bar:
+def _answer(session: Session, ask: Ask, shape: _Shape) -> int:
+    """Search, and give the answer in every form that is wanted."""
+    from tvrkit.cli import answers
 
-                def advance(now_done: int, now_failed: int) -> None:
-                    nonlocal done, failed
-                    bar.advance(now_done - done)
-                    done, failed = now_done, now_failed
-                    if failed:
-                        bar.note(f"{failed} failed")
+    answer = session.search_one(ask, shape.min_confidence)
+    if not answer.hits:
+        output.say("Nothing is that sure: a lower --min-confidence, or none, shows the nearest.")
+        return 1
+    explanations = session.explain_all(ask, answer) if shape.explain else {}
+    answers.tell_confidence(answer)
+    (answers.print_hits if shape.as_json else answers.print_answer)(answer, explanations)
+    if shape.page is not None:
+        from tvrkit.index.page import write_page
 
-                index.encode(missing, reading=reading, on_progress=advance)
-        except KeyboardInterrupt:
-            output.say(f"{done} of {len(missing)} videos are done and kept; the same command goes on from there.")
-            raise
-    failures = found.unreadable | index.failures(files)
-    _tell_failures(failures, len(files) + len(found.unreadable), in_full=bool(failed or found.unreadable))
+        summary = f"{len(answer.hits)} of {answer.videos} videos, best first. Model: {session.opened.source}"
+        write_page(
+            shape.page,
+            answers.title_of(ask),
+            answer,
+            summary=summary,
+            explanations=explanations,
+            reading=session.reading,
+        )
+        output.say(f"Page: {shape.page}")
+    if shape.cut is not None:
+        from tvrkit.cli.query_cut import cut_moments
 
+        cut_moments(answer.hits, shape.cut, shape.cut_mode, session.reading.timeout_seconds)
+    if shape.open_best:
+        from tvrkit.cli.player import play
 
-def _tell_failures(failures: dict[Path, str], total: int, *, in_full: bool) -> None:
-    if not failures:
-        return
-    if not in_full:
-        output.say(f"{len(failures)} of {total} videos could not be read before (--retry-failed tries again).")
-        return
-    output.warn(f"{len(failures)} of {total} videos cannot be read, and have no part in the answer:")
-    for path, reason in list(failures.items())[:FAILURES_SHOWN]:
-        output.say(f"  {_one_line(path)}: {reason}")
-    if len(failures) > FAILURES_SHOWN:
-        output.say(f"  and {len(failures) - FAILURES_SHOWN} more")
-
-
-def _require(index: VideoIndex, example: VideoFile) -> None:
-    from tvrkit.errors import VideoError
-
-    for path, reason in index.failures([example]).items():
-        raise VideoError(path, reason)
-
-
-def _note_cut(model: RetrievalModel, query: str) -> None:
-    from tvrkit.index.search import is_cut
-
-    if is_cut(model, query):
-        words = model.config.max_words
-        output.warn(f"the query is longer than the {words} tokens this model takes: only its beginning counts.")
-
-
-def _show(hits: Sequence[Hit], as_json: bool) -> None:
-    from tvrkit.index.hits import moment
-
-    if as_json:
-        for hit in hits:
-            output.print_json(
-                {
-                    "rank": hit.rank,
-                    "score": hit.score,
-                    "path": str(hit.path),
-                    "best_seconds": hit.best_seconds,
-                    "duration_seconds": hit.duration_seconds,
-                }
-            )
-        return
-    rows = [
-        (hit.rank, f"{hit.score:.3f}", _one_line(hit.path), moment(hit.best_seconds), moment(hit.duration_seconds))
-        for hit in hits
-    ]
-    output.print_table(("Rank", "Score", "File", "Best at", "Length"), rows)
-
-
-def _one_line(path: Path) -> str:
-    return str(path).replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
+        best = answer.hits[0]
+        output.say(f"Opened with {play(best.path, best.moments[0].start_seconds)}.")
+    return 0

@@ -46,11 +46,24 @@ def build_clip(spec: BackboneSpec) -> Any:
     try:
         clip = model_class(**config)
         towers.check_pooling(clip)
+        _fit_input_size(clip)
     except TvrkitError:
         raise
     except Exception as error:  # three libraries read the config, each with errors of its own
         raise ModelError(f"open_clip cannot build this backbone: {_first_line(error)}.") from None
     return clip
+
+
+def _fit_input_size(clip: Any) -> None:
+    """Let an image tower of timm's take the images that the config has, where its own default is another size.
+
+    open_clip passes the size to the preprocessing alone.
+    """
+    trunk = getattr(clip.visual, "trunk", None)
+    size = getattr(getattr(trunk, "patch_embed", None), "img_size", None)
+    wanted = clip.visual.image_size
+    if trunk is not None and size is not None and tuple(size) != tuple(wanted) and hasattr(trunk, "set_input_size"):
+        trunk.set_input_size(img_size=tuple(wanted))
 
 
 def _prepare_hugging_face(text_cfg: dict[str, Any], spec: BackboneSpec) -> None:

@@ -15,6 +15,7 @@ from tvrkit.core.features import Tokens
 from tvrkit.core.normalise import Normalise
 from tvrkit.core.spec import BackboneSpec, find_spec, find_weights, unclear_activation
 from tvrkit.core.text import Tokenizer
+from tvrkit.core.tower_weights import load_towers
 from tvrkit.core.weights import is_openai, load_weights, read_weights
 from tvrkit.frames.preprocess import Transform, in_two_parts
 
@@ -126,8 +127,8 @@ def build_backbone(name: str, pretrained: str | None, *, max_words: int, key_wor
 
     Args:
         name: an open_clip name, the path of a config JSON (or of its folder), or `shapes`.
-        pretrained: a tag, the path of a weights file, `TAG=FILE` for one that is of that tag's make, or None for random
-            weights out of torch's generator.
+        pretrained: a tag, the path of a weights file, `TAG=FILE` for one that is of that tag's make, or None for those
+            of the config's `tower_weights`, and random ones out of torch's generator where it names none.
         max_words: tokens kept of a text.
         key_words: whether its tokenizer weighs key words.
 
@@ -145,4 +146,6 @@ def build_backbone(name: str, pretrained: str | None, *, max_words: int, key_wor
     clip = build_clip(spec)
     if weights is not None:
         load_weights(clip, weights, str(path))
+    elif spec.tower_weights:
+        load_towers(clip, spec)
     return Backbone(spec, clip, max_words=max_words, key_words=key_words).eval()

@@ -139,7 +139,7 @@ class Interaction(nn.Module):
         self.frame_weights = TokenWeights(dim, weight_layers) if weighted else None
 
     def forward(self, text: TextFeatures, video: VideoFeatures, nearest: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Similarity (T, V), unscaled, float32 even under autocast; about -1 to 1 (to 1.5 with visual attention).
+        """Similarity (T, V), unscaled, float32 even under autocast; about -1 to 1 (above 1 with visual attention).
 
         Args:
             text: T texts.
@@ -170,13 +170,17 @@ class Interaction(nn.Module):
 
     def best_frame(self, text: TextFeatures, video: VideoFeatures) -> Tensor:
         """Position (T, V) int64 of the frame that, were it the whole video, would score highest with the text."""
+        return self.frame_scores(text, video).argmax(dim=2)
+
+    def frame_scores(self, text: TextFeatures, video: VideoFeatures) -> Tensor:
+        """What each frame would score with the text, were it the whole video: (T, V, F), -inf on pads."""
         frames, mask = video.frame_features, video.frame_mask
         require_real(mask, "frame_mask")
         alone = zero_pads(frames, mask).flatten(0, 1).unsqueeze(1)
         single = torch.ones(len(alone), 1, dtype=torch.bool, device=mask.device)
         # A lone frame has no neighbour, so visual attention has no say here.
         scores = self(text, VideoFeatures(alone, single), (alone.new_zeros(len(alone), 1), single.long() * 0))
-        return scores.view(len(text), *mask.shape).masked_fill(~mask, -torch.inf).argmax(dim=2)
+        return scores.view(len(text), *mask.shape).masked_fill(~mask, -torch.inf)
 
     def _videos(self, video: VideoFeatures, nearest: tuple[Tensor, Tensor] | None) -> _Videos:
         frames, mask = video.frame_features, video.frame_mask

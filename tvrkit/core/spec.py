@@ -6,7 +6,7 @@ import difflib
 import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,13 @@ class BackboneSpec:
         model_cfg: open_clip's `model_cfg`: embed_dim, vision_cfg, text_cfg, and such as quick_gelu, custom_text.
         preprocess_cfg: what differs from open_clip's default preprocessing (mean, std, interpolation, resize_mode).
         folder: where the files lie that the config names by relative path; None when it names none.
+        tower_weights: files of single towers' weights, `image` and `text`; a model's own weights come in their place.
     """
 
     model_cfg: Mapping[str, Any]
     preprocess_cfg: Mapping[str, Any]
     folder: Path | None = None
+    tower_weights: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def text_cfg(self) -> Mapping[str, Any]:
@@ -169,7 +171,7 @@ def open_clip_name(backbone: str) -> str:
 
 
 def read_spec(path: Path) -> BackboneSpec:
-    """Read a config JSON: `{"model_cfg": …, "preprocess_cfg": …}`, or a bare `{"embed_dim": …}`.
+    """Read a config JSON: `{"model_cfg": …, "preprocess_cfg": …, "tower_weights": …}`, or a bare `{"embed_dim": …}`.
 
     Raises:
         ModelError: it is not there, or not such a config.
@@ -187,7 +189,10 @@ def read_spec(path: Path) -> BackboneSpec:
     preprocess_cfg = config.get("preprocess_cfg") or {}
     if not isinstance(preprocess_cfg, dict):
         raise ModelError(f"{path}: preprocess_cfg must be an object.")
-    return BackboneSpec(model_cfg, _preprocess_part(preprocess_cfg), path.parent)
+    tower_weights = config.get("tower_weights") or {}
+    if not isinstance(tower_weights, dict) or not all(isinstance(name, str) for name in tower_weights.values()):
+        raise ModelError(f'{path}: tower_weights must be an object such as {{"image": "vit.safetensors"}}.')
+    return BackboneSpec(model_cfg, _preprocess_part(preprocess_cfg), path.parent, tower_weights)
 
 
 def unclear_activation(backbone: str, pretrained: str) -> str:

@@ -83,6 +83,21 @@ class Tokenizer:
             weights[row, :count] = torch.tensor([_weight(span, carried) for span in text.spans])
         return Tokens(ids, mask, weights)
 
+    def tokens_of(self, caption: str, spans: Sequence[Span]) -> list[list[int]]:
+        """Positions of the tokens that stand for each of some character spans of a caption.
+
+        None where it was cut off, or the tokenizer does not say which characters a token stands for.
+        """
+        caption = _without_surrogates(caption)
+        (text,) = self._encode([caption])
+        found: list[list[int]] = []
+        for span in spans:
+            # One by one: a span of which cleaning leaves nothing is dropped, and the others must keep their places. No
+            # more than there are tokens, for a caption may be of any length.
+            carried = carry_spans([span], caption, text.cleaned) if len(found) < self.max_words else []
+            found.append([i for i, token in enumerate(text.spans) if any(_overlap(token, part) for part in carried)])
+        return found
+
     def _encode(self, captions: list[str]) -> list[_Encoded]:
         if self._hugging_face:
             return self._encode_hugging_face(captions) if captions else []
@@ -138,8 +153,11 @@ class Tokenizer:
 
 
 def _weight(token: Span, key_words: list[Span]) -> float:
-    key = any(token[0] < end and start < token[1] for start, end in key_words)
-    return _KEY_WORD_WEIGHT if key else 1.0
+    return _KEY_WORD_WEIGHT if any(_overlap(token, span) for span in key_words) else 1.0
+
+
+def _overlap(token: Span, other: Span) -> bool:
+    return token[0] < other[1] and other[0] < token[1]
 
 
 def _without_surrogates(caption: str) -> str:

@@ -12,6 +12,7 @@ import av
 import av.error
 import numpy as np
 from av.stream import Disposition
+from av.video.reformatter import VideoReformatter
 
 from tvrkit.errors import VideoError
 from tvrkit.frames.request import check_size, time_limit_error
@@ -27,7 +28,16 @@ class Clock:
     def __init__(self, path: str, seconds: float) -> None:
         self.path = path
         self.seconds = seconds
-        self._end = time.monotonic() + seconds
+        self.restart()
+
+    @property
+    def spent(self) -> float:
+        """Part of the time that is over, 0 to 1 and more."""
+        return 1 - (self._end - time.monotonic()) / self.seconds
+
+    def restart(self) -> None:
+        """Begin anew: another piece of the same video."""
+        self._end = time.monotonic() + self.seconds
 
     def check(self) -> None:
         """Raise VideoTimeoutError once the time is over."""
@@ -50,16 +60,8 @@ class VideoFile:
         self.skip_before = -math.inf
         self.fed: list[int] = []
         self.damaged = 0
-        try:
-            # FFmpeg never takes an absolute path for an address or a pattern; and nothing but files is to be opened.
-            self.container: Any = av.open(
-                os.path.abspath(path),
-                options={"protocol_whitelist": "file"},
-                timeout=(clock.seconds, clock.seconds),
-                **_METADATA,
-            )
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise VideoError(path, f"cannot be opened as a video ({words(error)})") from None
+        self._scaler = VideoReformatter()  # a frame's own one would be set up anew for each
+        self.container = open_container(path, clock)
         try:
             self.stream = self._picture_stream()
         except BaseException:
@@ -180,11 +182,29 @@ class VideoFile:
         """A frame as it is to be shown, (H, W, 3) uint8."""
         check_size(self.path, frame.width, frame.height)
         try:
-            pixels = frame.to_ndarray(format="rgb24")
+            pixels = self._scaler.reformat(frame, format="rgb24").to_ndarray()
         except (av.error.FFmpegError, ValueError) as error:
             raise VideoError(self.path, f"its pixels cannot be converted to RGB ({words(error)})") from None
         # FFmpeg gives degrees counter-clockwise, and so does numpy turn.
         return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))
+
+
+def open_container(path: str, clock: Clock) -> Any:
+    """A file opened with PyAV, to be closed.
+
+    Raises:
+        VideoError: FFmpeg does not know what it is.
+    """
+    try:
+        # FFmpeg never takes an absolute path for an address or a pattern; and nothing but files is to be opened.
+        return av.open(
+            os.path.abspath(path),
+            options={"protocol_whitelist": "file"},
+            timeout=(clock.seconds, clock.seconds),
+            **_METADATA,
+        )
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise VideoError(path, f"cannot be opened as a video ({words(error)})") from None
 
 
 def words(error: BaseException) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -35,10 +36,15 @@ _EXACT_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Sampled(Generic[Image]):
-    """Converted frames of one video: `images[i]` is on the screen from `pts_seconds[i]` on."""
+    """Converted frames of one video: `images[i]` is on the screen from `pts_seconds[i]` on.
+
+    Attributes:
+        shown: (n,) int64, for each timestamp that was asked for the image on the screen then.
+    """
 
     images: list[Image]
     pts_seconds: np.ndarray
+    shown: np.ndarray
     duration_seconds: float
     info: VideoInfo | None = None
 
@@ -47,11 +53,36 @@ class _AstrayError(Exception):
     """What this attempt relied on is not so."""
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Which frames of which file.
+
+    Attributes:
+        path: the video file.
+        pick: gives the timestamps (n,) in ascending seconds for a file that lasts so many seconds; n may be 0.
+        with_info: whether to say what the file says of itself as well.
+    """
+
+    path: str
+    pick: Callable[[float], np.ndarray]
+    with_info: bool = False
+
+    @classmethod
+    def of(cls, request: FrameRequest) -> Wanted:
+        """What a request asks for."""
+        return cls(request.path, partial(request_timestamps, request), request.with_info)
+
+
 def read(request: FrameRequest, convert: Callable[[np.ndarray], Image], timeout_seconds: float) -> Sampled[Image]:
+    """As `read_at`, for what a request asks for."""
+    return read_at(Wanted.of(request), convert, timeout_seconds)
+
+
+def read_at(wanted: Wanted, convert: Callable[[np.ndarray], Image], timeout_seconds: float) -> Sampled[Image]:
     """Sample frames of a file, and convert each as soon as it is known to be wanted; no other becomes RGB.
 
     Args:
-        request: which frames of which file.
+        wanted: which frames of which file.
         convert: takes one upright frame, (H, W, 3) uint8 RGB.
         timeout_seconds: limit for all of it. It is looked at between packets: a decoder that hangs inside of one
             needs a process that can be killed (`tvrkit.frames.pool`).
@@ -60,13 +91,28 @@ def read(request: FrameRequest, convert: Callable[[np.ndarray], Image], timeout_
         VideoError: no frame could be read, with the reason.
         VideoTimeoutError: the limit was passed.
     """
-    clock = Clock(request.path, timeout_seconds)
+    clock = Clock(wanted.path, timeout_seconds)
     for attempt in (_by_header, _by_survey):
         try:
-            return attempt(request, convert, clock)
+            return attempt(wanted, convert, clock)
         except _AstrayError:
             continue
-    return _by_decoding_all(request, convert, clock)
+    return _by_decoding_all(wanted, convert, clock)
+
+
+def claimed_timeline(path: str, clock: Clock) -> Timeline:
+    """What the container says of its times; what its packets say where that is too little to go by.
+
+    Raises:
+        VideoError: there is no picture in it.
+        VideoTimeoutError: the limit was passed.
+    """
+    with VideoFile(path, clock) as file:
+        timeline = header_timeline(file)
+    if timeline is None:
+        with VideoFile(path, clock) as file:
+            timeline = survey(file)
+    return timeline
 
 
 def probe(path: str, timeout_seconds: float) -> VideoInfo:
@@ -77,11 +123,7 @@ def probe(path: str, timeout_seconds: float) -> VideoInfo:
         VideoTimeoutError: the limit was passed.
     """
     clock = Clock(path, timeout_seconds)
-    with VideoFile(path, clock) as file:
-        timeline = header_timeline(file)
-    if timeline is None:
-        with VideoFile(path, clock) as file:
-            timeline = survey(file)
+    timeline = claimed_timeline(path, clock)
     with VideoFile(path, clock) as file:
         _, frame = next(file.frames(), (0, None))
         if frame is None:
@@ -89,29 +131,29 @@ def probe(path: str, timeout_seconds: float) -> VideoInfo:
         return video_info(file, timeline, frame)
 
 
-def _by_header(request: FrameRequest, convert: Callable[[np.ndarray], Image], clock: Clock) -> Sampled[Image]:
-    with VideoFile(request.path, clock) as file:
+def _by_header(wanted: Wanted, convert: Callable[[np.ndarray], Image], clock: Clock) -> Sampled[Image]:
+    with VideoFile(wanted.path, clock) as file:
         timeline = header_timeline(file)
         if timeline is None:
             raise _AstrayError
         # AVI stores no presentation times: those of its packets are guesses that its frames need not keep.
         skip = "avi" not in file.container.format.name
-        return _sample(file, timeline, request, convert, strict=True, skip=skip)
+        return _sample(file, timeline, wanted, convert, strict=True, skip=skip)
 
 
-def _by_survey(request: FrameRequest, convert: Callable[[np.ndarray], Image], clock: Clock) -> Sampled[Image]:
-    with VideoFile(request.path, clock) as file:
+def _by_survey(wanted: Wanted, convert: Callable[[np.ndarray], Image], clock: Clock) -> Sampled[Image]:
+    with VideoFile(wanted.path, clock) as file:
         timeline = survey(file)
-    with VideoFile(request.path, clock) as file:
-        return _sample(file, timeline, request, convert, strict=False, skip=False)
+    with VideoFile(wanted.path, clock) as file:
+        return _sample(file, timeline, wanted, convert, strict=False, skip=False)
 
 
-def _by_decoding_all(request: FrameRequest, convert: Callable[[np.ndarray], Image], clock: Clock) -> Sampled[Image]:
-    with VideoFile(request.path, clock) as file:
+def _by_decoding_all(wanted: Wanted, convert: Callable[[np.ndarray], Image], clock: Clock) -> Sampled[Image]:
+    with VideoFile(wanted.path, clock) as file:
         timeline = replace(survey(file), keyframes=[])
-    with VideoFile(request.path, clock) as file:
+    with VideoFile(wanted.path, clock) as file:
         try:
-            return _sample(file, timeline, request, convert, strict=False, skip=False)
+            return _sample(file, timeline, wanted, convert, strict=False, skip=False)
         except _AstrayError:
             raise file.nothing() from None
 
@@ -119,24 +161,26 @@ def _by_decoding_all(request: FrameRequest, convert: Callable[[np.ndarray], Imag
 def _sample(
     file: VideoFile,
     timeline: Timeline,
-    request: FrameRequest,
+    wanted: Wanted,
     convert: Callable[[np.ndarray], Image],
     *,
     strict: bool,
     skip: bool,
 ) -> Sampled[Image]:
-    wanted = timeline.ticks(request_timestamps(request, timeline.duration_seconds))
+    targets = timeline.ticks(wanted.pick(timeline.duration_seconds))
     images: list[Image] = []
     times: list[int] = []
+    shown: list[int] = []
     frame = None
-    for when, frame in _frames_at(file, timeline, wanted, strict=strict, skip=skip):
+    for when, frame in _frames_at(file, timeline, targets, strict=strict, skip=skip):
         if not times or when > times[-1]:
             images.append(convert(file.upright_rgb(frame)))
             times.append(when)
-    if not images:
+        shown.append(len(images) - 1)
+    if targets and not images:
         raise _AstrayError
-    info = video_info(file, timeline, frame) if request.with_info else None
-    return Sampled(images, timeline.seconds(times), timeline.duration_seconds, info)
+    info = video_info(file, timeline, frame) if wanted.with_info else None
+    return Sampled(images, timeline.seconds(times), np.array(shown, dtype=np.int64), timeline.duration_seconds, info)
 
 
 def _frames_at(

@@ -16,6 +16,8 @@ import threading
 from typing import IO, Any
 
 from tvrkit.errors import InstallError, TvrkitError, VideoTimeoutError
+from tvrkit.frames.clip_request import ClipRequest, Cut
+from tvrkit.frames.moment_request import CutPart, MomentRequest, failed
 from tvrkit.frames.request import Copied, CopyRequest, Decoded, FrameRequest, time_limit_error
 from tvrkit.frames.wire import receive, send
 
@@ -44,7 +46,7 @@ class _Died(Exception):
 
 
 class Child:
-    """A process that decodes or copies one video at a time; to be used by one thread, and stopped by any."""
+    """A process that decodes, cuts or copies one video at a time; to be used by one thread, and stopped by any."""
 
     def __init__(self, pickled_transform: bytes | None = None) -> None:
         self._transform = pickled_transform
@@ -83,6 +85,31 @@ class Child:
             return self._answer((request, timeout_seconds), request.path, timeout_seconds)
         except VideoTimeoutError as error:
             return Copied(request, error=error)
+
+    def cut(self, request: MomentRequest, reader: str, timeout_seconds: float) -> CutPart:
+        """Let the process read the next moments of one video; when it takes too long or dies, that is its error.
+
+        Raises:
+            InstallError: the process cannot be started.
+            TvrkitError: what the process raised.
+        """
+        try:
+            return self._answer((request, reader, timeout_seconds), request.path, timeout_seconds)
+        except VideoTimeoutError as error:
+            return failed(request, error)
+
+    def clip(self, request: ClipRequest, timeout_seconds: float) -> Cut:
+        """Let the process write a span of a video as a file of its own.
+
+        A process that was killed leaves a temporary file beside the destination.
+
+        Raises:
+            VideoTimeoutError: it took too long, or died.
+            InstallError: the process cannot be started.
+            TvrkitError: what the process raised.
+        """
+        answer: Cut = self._answer((request, timeout_seconds), request.path, timeout_seconds)
+        return answer
 
     def stop(self) -> None:
         """Kill the process; it does not start again."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
-from PIL import Image
+import PIL.Image
 
 from tvrkit.errors import InstallError, TvrkitError, VideoError, VideoTimeoutError
 from tvrkit.frames import av_reader, decord_reader
+from tvrkit.frames.av_reader import Sampled, Wanted
 from tvrkit.frames.preprocess import Transform
 from tvrkit.frames.request import Decoded, FrameRequest, check_file, unexpected
+
+Image = TypeVar("Image")
 
 
 def decode(request: FrameRequest, reader: str, timeout_seconds: float, transform: Transform | None) -> Decoded:
@@ -23,21 +27,9 @@ def decode(request: FrameRequest, reader: str, timeout_seconds: float, transform
         InstallError: the reader that was asked for by name is not installed.
         ConfigError: the request makes no sense for any video.
     """
-    note = None
     try:
         check_file(request.path)
-        if reader == "decord":
-            sampled = decord_reader.read(request, _convert(transform))
-        else:
-            try:
-                sampled = av_reader.read(request, _convert(transform), timeout_seconds)
-            except VideoTimeoutError:
-                raise
-            except VideoError as error:
-                if reader == "av":
-                    raise
-                sampled = _other_reader(request, transform, error)
-                note = second_reader_note(error)
+        sampled, note = sample(Wanted.of(request), reader, timeout_seconds, converter(transform))
         frames = stack(sampled.images, request.path)
     except VideoError as error:
         return Decoded(request, error=error)
@@ -52,7 +44,7 @@ def transformed(decoded: Decoded, transform: Transform | None) -> Decoded:
     """Raw frames that came from elsewhere, transformed."""
     if decoded.frames is None or transform is None:
         return decoded
-    convert = _convert(transform)
+    convert = converter(transform)
     try:
         frames = stack([convert(pixels) for pixels in decoded.frames], decoded.request.path)
     except VideoError as error:
@@ -73,7 +65,8 @@ def stack(images: list[np.ndarray], path: str) -> np.ndarray:
     if first.ndim == 3 and first.dtype == np.uint8 and first.shape[2] == 3:
         size = (first.shape[1], first.shape[0])
         images = [
-            image if image.shape == first.shape else np.asarray(Image.fromarray(image).resize(size)) for image in images
+            image if image.shape == first.shape else np.asarray(PIL.Image.fromarray(image).resize(size))
+            for image in images
         ]
     if any(image.shape != first.shape for image in images):
         shapes = sorted({image.shape for image in images})
@@ -81,15 +74,33 @@ def stack(images: list[np.ndarray], path: str) -> np.ndarray:
     return np.stack(images)
 
 
-def _other_reader(request: FrameRequest, transform: Transform | None, error: VideoError) -> av_reader.Sampled:
-    """What decord makes of it; PyAV's error where it does no better, for PyAV knows more of what can be wrong."""
+def sample(
+    wanted: Wanted, reader: str, timeout_seconds: float, convert: Callable[[np.ndarray], Image]
+) -> tuple[Sampled[Image], str | None]:
+    """Frames by the reader that was asked for, or by decord where PyAV finds none; and a note that says so.
+
+    Raises:
+        VideoError: as the readers; PyAV's where decord does no better, for PyAV knows more of what can be wrong.
+        InstallError: the reader that was asked for by name is not installed.
+        ConfigError: the request makes no sense for any video.
+    """
+    if reader == "decord":
+        return decord_reader.read(wanted, convert), None
     try:
-        return decord_reader.read(request, _convert(transform))
-    except (VideoError, InstallError):
-        raise error from None
+        return av_reader.read_at(wanted, convert, timeout_seconds), None
+    except VideoTimeoutError:
+        raise
+    except VideoError as error:
+        if reader == "av":
+            raise
+        try:
+            return decord_reader.read(wanted, convert), second_reader_note(error)
+        except (VideoError, InstallError):
+            raise error from None
 
 
-def _convert(transform: Transform | None) -> Callable[[np.ndarray], np.ndarray]:
+def converter(transform: Transform | None) -> Callable[[np.ndarray], np.ndarray]:
+    """What makes an array of an upright (H, W, 3) RGB frame, as the transform wants it."""
     if transform is None:
         return lambda pixels: pixels
-    return lambda pixels: np.asarray(transform(Image.fromarray(pixels)))
+    return lambda pixels: np.asarray(transform(PIL.Image.fromarray(pixels)))

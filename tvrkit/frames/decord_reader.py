@@ -15,9 +15,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tvrkit.errors import InstallError, VideoError
-from tvrkit.frames.av_reader import Sampled
-from tvrkit.frames.request import FrameRequest, VideoInfo, check_size
-from tvrkit.frames.sampling import request_timestamps
+from tvrkit.frames.av_reader import Sampled, Wanted
+from tvrkit.frames.request import VideoInfo, check_size
 
 Image = TypeVar("Image")
 
@@ -42,7 +41,7 @@ def import_decord() -> Any:
     return decord
 
 
-def read(request: FrameRequest, convert: Callable[[np.ndarray], Image]) -> Sampled[Image]:
+def read(wanted: Wanted, convert: Callable[[np.ndarray], Image]) -> Sampled[Image]:
     """Sample frames of a file, each the one on the screen at its time, and convert them one by one.
 
     Times are counted from the first frame, not from the start of a sound track that begins before it.
@@ -53,20 +52,21 @@ def read(request: FrameRequest, convert: Callable[[np.ndarray], Image]) -> Sampl
     """
     decord = import_decord()
     try:
-        video = decord.VideoReader(os.path.abspath(request.path), ctx=decord.cpu(0), num_threads=1)
+        video = decord.VideoReader(os.path.abspath(wanted.path), ctx=decord.cpu(0), num_threads=1)
         starts, duration = _times(video)
         if not len(starts):
-            raise VideoError(request.path, "decord finds no frame in it")
-        wanted = request_timestamps(request, duration)
-        rows = np.unique(np.searchsorted(starts, wanted + 1e-6, side="right") - 1).clip(0)
+            raise VideoError(wanted.path, "decord finds no frame in it")
+        targets = wanted.pick(duration)
+        at = (np.searchsorted(starts, targets + 1e-6, side="right") - 1).clip(0)
+        rows, shown = np.unique(at, return_inverse=True)
         images = []
         for row in rows:
             pixels = video[int(row)].asnumpy()
-            check_size(request.path, pixels.shape[1], pixels.shape[0])
+            check_size(wanted.path, pixels.shape[1], pixels.shape[0])
             images.append(convert(pixels))
     except (decord.DECORDError, RuntimeError, IndexError) as error:
-        raise VideoError(request.path, f"decord cannot read it ({_words(error)})") from None
-    return Sampled(images, starts[rows], duration, _info(video, pixels, duration) if request.with_info else None)
+        raise VideoError(wanted.path, f"decord cannot read it ({_words(error)})") from None
+    return Sampled(images, starts[rows], shown, duration, _info(video, pixels, duration) if wanted.with_info else None)
 
 
 def _info(video: Any, pixels: np.ndarray, duration: float) -> VideoInfo:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from tvrkit.errors import DataError, VideoError
@@ -17,6 +18,7 @@ VIDEO_SUFFIXES = frozenset(
 _SHARED_SUFFIXES = frozenset({".ts", ".mts"})
 
 _SAMPLE_BYTES = 64 * 1024
+_CHUNK_BYTES = 1 << 20
 
 log = logging.getLogger("tvrkit.frames")
 
@@ -38,16 +40,35 @@ def file_identity(path: str | Path) -> str:
                 file.seek(max(0, offset))
                 digest.update(file.read(_SAMPLE_BYTES))
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise VideoError(path, f"cannot be opened ({reason})") from None
+        raise _unreadable(path, error) from None
     return digest.hexdigest()
 
 
-def find_videos(folder_or_file: str | Path) -> list[Path]:
+def content_hash(path: str | Path) -> str:
+    """A hex digest of all that is in a file, BLAKE2b of 128 bits: the same wherever and under whatever name it lies.
+
+    Raises:
+        VideoError: the file cannot be read.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    return digest.hexdigest()
+
+
+def find_videos(folder_or_file: str | Path, on_closed: Callable[[str], None] | None = None) -> list[Path]:
     """Every video file under a folder, by suffix, sorted; a file is given back as it is.
 
     Hidden files and folders are passed over. Links to files are followed; links to folders are not, for they
     can lead in a circle. A folder that cannot be entered is named in a warning.
+
+    Args:
+        folder_or_file: where to look.
+        on_closed: told each folder that cannot be entered.
 
     Raises:
         DataError: there is no such folder or file.
@@ -58,7 +79,13 @@ def find_videos(folder_or_file: str | Path) -> list[Path]:
     if not root.is_dir():
         raise DataError(f"there is no folder or file {root}: give a folder of videos, or one video.")
     found = []
-    for folder, subfolders, names in os.walk(root, onerror=_tell_closed):
+
+    def tell_closed(error: OSError) -> None:
+        log.warning(f"{error.filename} cannot be entered ({error.strerror}): the videos in it are left out.")
+        if on_closed:
+            on_closed(error.filename)
+
+    for folder, subfolders, names in os.walk(root, onerror=tell_closed):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in names:
             path = Path(folder, name)
@@ -70,8 +97,8 @@ def find_videos(folder_or_file: str | Path) -> list[Path]:
     return sorted(found)
 
 
-def _tell_closed(error: OSError) -> None:
-    log.warning(f"{error.filename} cannot be entered ({error.strerror}): the videos in it are left out.")
+def _unreadable(path: str | Path, error: Exception) -> VideoError:
+    return VideoError(path, f"cannot be opened ({getattr(error, 'strerror', None) or error})")
 
 
 def _is_transport_stream(path: Path) -> bool:

@@ -8,16 +8,13 @@ crashes nor one that never answers ends the run, and what is decoded ahead is bo
 from __future__ import annotations
 
 import logging
-import pickle
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
 from functools import partial
 
 from tvrkit.errors import ConfigError
 from tvrkit.frames.cache import PixelCache
 from tvrkit.frames.child import Child
-from tvrkit.frames.children import Children
+from tvrkit.frames.children import Children, pickled
 from tvrkit.frames.preprocess import Transform, without_torch
 from tvrkit.frames.reader import decode_here
 from tvrkit.frames.reading import Reading
@@ -61,10 +58,10 @@ class DecodePool:
         if workers < 0 or (prefetch is not None and prefetch < 1):
             raise ConfigError(f"a pool needs workers >= 0 and prefetch >= 1, not {workers} and {prefetch}.")
         self._transform = None if transform is None else without_torch(transform)
-        self._children = Children(workers, _pickled(self._transform)) if workers else None
+        self._children = Children(workers, pickled(self._transform)) if workers else None
         self._reader = reader
         self._timeout_seconds = timeout_seconds
-        self._prefetch = prefetch or 4 * workers
+        self._prefetch = prefetch
         self._cache = cache
         self._closed = False
 
@@ -99,7 +96,11 @@ class DecodePool:
         """
         if self._closed:
             raise ConfigError("this DecodePool was closed.")
-        for decoded in self._here(requests) if self._children is None else self._ahead(self._children, requests):
+        if self._children is None:
+            answers = self._here(requests)
+        else:
+            answers = self._children.imap((partial(self._decode, request) for request in requests), self._prefetch)
+        for decoded in answers:
             if decoded.note:
                 log.warning(decoded.note)
             yield decoded
@@ -110,21 +111,8 @@ class DecodePool:
                 request, partial(decode_here, request, self._reader, self._timeout_seconds, self._transform)
             )
 
-    def _ahead(self, children: Children, requests: Iterable[FrameRequest]) -> Iterator[Decoded]:
-        waiting: deque[Future[Decoded]] = deque()
-        try:
-            for request in requests:
-                waiting.append(children.submit(partial(self._decode, request)))
-                if len(waiting) > self._prefetch:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-    def _decode(self, request: FrameRequest, child: Child) -> Decoded:
-        return self._cached(request, partial(child.decode, request, self._reader, self._timeout_seconds))
+    def _decode(self, request: FrameRequest, child: Child) -> Iterator[Decoded]:
+        yield self._cached(request, partial(child.decode, request, self._reader, self._timeout_seconds))
 
     def _cached(self, request: FrameRequest, decode: Callable[[], Decoded]) -> Decoded:
         if self._cache is None:
@@ -134,20 +122,3 @@ class DecodePool:
             kept = decode()
             self._cache.put(kept)
         return kept
-
-
-def _pickled(transform: Transform | None) -> bytes | None:
-    if transform is None:
-        return None
-    try:
-        pickled = pickle.dumps(transform)
-    except Exception as error:
-        raise ConfigError(
-            f"the transform cannot be sent to worker processes ({error}): use workers=0, or one that can be pickled."
-        ) from None
-    if b"__main__" in pickled:
-        raise ConfigError(
-            "the transform is defined in the script itself, where worker processes cannot find it:"
-            " put it into a module, or use workers=0."
-        )
-    return pickled

@@ -11,20 +11,26 @@ import queue
 import signal
 import sys
 import threading
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from tvrkit.errors import TvrkitError
-from tvrkit.frames.request import Copied, CopyRequest, Decoded
+from tvrkit.frames.clip_request import ClipRequest
+from tvrkit.frames.moment_request import MomentRequest
+from tvrkit.frames.request import CopyRequest, FrameRequest
 from tvrkit.frames.wire import receive, send
+
+if TYPE_CHECKING:
+    from tvrkit.frames.preprocess import Transform
 
 
 def main() -> None:
     """Serve one parent until it closes the pipe.
 
-    Messages in: first the pickled transform (bytes, or None), then for each job the arguments of `decode` without the
-    transform, or those of `make_copy`.
-    Messages out: None once the transform is there or a text that says why not; then for each job a `Decoded` or
-    `Copied`, or the TvrkitError that makes going on senseless.
+    Messages in: first the pickled transform (bytes, or None), then for each job a request with its settings.
+    Messages out: None once the transform is there or a text that says why not; then for each job what became of it, or
+    the TvrkitError that makes going on senseless.
     """
     # Ctrl-C reaches every process of the terminal, and a scheduler's request every process of the job; only the parent
     # decides what they mean. A reader that died of one would make its video look broken.
@@ -40,8 +46,7 @@ def main() -> None:
         pickled = inbox.get()
         # Safe: the parent process made it, from a transform of its own.
         transform = None if pickled is None else pickle.loads(pickled)
-        from tvrkit.frames.decode import decode
-        from tvrkit.frames.transcode import make_copy
+        jobs = _jobs(transform)
     except Exception as error:
         send(out, f"{type(error).__name__}: {error}")
         return
@@ -49,17 +54,28 @@ def main() -> None:
     while True:
         request, *settings = inbox.get()
         try:
-            if isinstance(request, CopyRequest):
-                answer: Decoded | Copied | TvrkitError = make_copy(request, *settings)
-            else:
-                reader, timeout_seconds = settings
-                answer = decode(request, reader, timeout_seconds, transform)
+            answer: object = jobs[type(request)](request, *settings)
         except TvrkitError as error:
             answer = error
         try:
             send(out, answer)
         except OSError:
             return
+
+
+def _jobs(transform: Transform | None) -> dict[type, Callable[..., object]]:
+    """What is done with each kind of request."""
+    from tvrkit.frames.clip import make_clip
+    from tvrkit.frames.decode import decode
+    from tvrkit.frames.held_moments import HeldMoments
+    from tvrkit.frames.transcode import make_copy
+
+    return {
+        FrameRequest: partial(decode, transform=transform),
+        CopyRequest: make_copy,
+        ClipRequest: make_clip,
+        MomentRequest: HeldMoments(transform).read,
+    }
 
 
 def _listen(inbox: queue.SimpleQueue[Any]) -> None:

@@ -1,133 +1,104 @@
-"""Which videos lie in a folder now, and what each is known by. Imports no torch."""
+"""Which videos lie somewhere now, and what tells each one's state without opening it. Imports no torch."""
 
 from __future__ import annotations
 
 import os
-import sqlite3
 import stat
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tvrkit.errors import DataError, VideoError
-from tvrkit.frames.identity import file_identity, find_videos
-
-_Stamp = tuple[int, int, int, int]
-_SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS identities (path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,"
-    " ctime_ns INTEGER NOT NULL, inode INTEGER NOT NULL, identity TEXT NOT NULL) WITHOUT ROWID"
-)
-_PATHS_A_QUERY = 900
+from tvrkit.errors import DataError
+from tvrkit.frames.identity import find_videos
+from tvrkit.index.ask import as_absolute
+from tvrkit.index.remote import is_address, list_remote
 
 
 @dataclass(frozen=True)
-class VideoFile:
-    """A video that can be opened, and its `file_identity`."""
+class Sighted:
+    """A file that is there.
 
-    path: Path
-    identity: str
+    Attributes:
+        path: absolute, or its address.
+        stamp: size, times and inode: another stamp means that it was touched. "" when it must not be opened.
+        modified: time of the last change, seconds since 1970.
+        size: bytes.
+        identity: of its content, where a server tells it; else "".
+        reason: why it must not be opened; else "".
+    """
+
+    path: str
+    stamp: str
+    modified: float
+    size: int
+    identity: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True)
-class Scan:
-    """What a scan found: the files in order of their paths, and those that cannot even be opened, with reasons."""
+class Found:
+    """What lies at some places.
 
-    files: tuple[VideoFile, ...]
-    unreadable: dict[Path, str]
+    Attributes:
+        places: absolute.
+        files: by path, in order.
+        closed: folders that could not be entered: what lies there is neither seen nor gone.
+        absent: those of `places` that are not there at all.
+    """
+
+    places: tuple[str, ...]
+    files: dict[str, Sighted]
+    closed: tuple[str, ...]
+    absent: tuple[str, ...]
 
 
-def scan(places: Sequence[Path], memory: Path | None = None) -> Scan:
-    """Find the videos in folders, recursively; a file's identity is computed anew only when the file was touched.
+def find(places: Sequence[str]) -> Found:
+    """Find the videos at some places, in all folders below.
 
     Args:
-        places: folders, or single files.
-        memory: sqlite file that remembers identities by path, size, times and inode, so that a folder that was
-            seen before is known again without opening its files. It only saves time: where it cannot be read or
-            written, identities are computed.
+        places: folders, files, and addresses (s3://…).
 
     Raises:
-        DataError: a place is not there, or no video lies in any.
+        DataError: an address cannot be listed.
     """
-    paths = sorted({path for place in places for path in find_videos(place)})
-    if not paths:
-        where = ", ".join(map(str, places))
-        raise DataError(f"no video lies in {where}: looked for files such as .mp4, .mkv, .webm, .avi, .mov, .gif.")
-    stamps, unreadable = _stamps(paths)
-    known = _recall(memory, stamps) if memory else {}
-    files, learned = [], []
-    for path in stamps:
-        identity = known.get(path)
-        if identity is None:
-            try:
-                identity = file_identity(path)
-            except VideoError as error:
-                unreadable[path] = error.reason
-                continue
-            learned.append((_name(path), *stamps[path], identity))
-        files.append(VideoFile(path, identity))
-    if memory and learned:
-        _remember(memory, learned)
-    return Scan(tuple(files), unreadable)
-
-
-def _stamps(paths: Sequence[Path]) -> tuple[dict[Path, _Stamp], dict[Path, str]]:
-    """What tells each file's state without opening it, and the reasons of those that must not be opened."""
-    stamps, unreadable = {}, {}
-    for path in paths:
+    places = tuple(dict.fromkeys(map(as_absolute, places)))
+    files: dict[str, Sighted] = {}
+    closed: list[str] = []
+    absent: list[str] = []
+    for place in places:
+        if is_address(place):
+            files.update(_listed(place))
+            continue
         try:
-            status = path.stat()
-        except OSError as error:
-            unreadable[path] = f"cannot be opened ({error.strerror})"
+            found = find_videos(place, closed.append)
+        except DataError:
+            absent.append(place)
             continue
-        if not stat.S_ISREG(status.st_mode):
-            unreadable[path] = "is not a plain file"  # opening a pipe can take for ever
-            continue
-        # The time of the last status change moves even when somebody sets the time of the last write back.
-        stamps[path] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino % 2**63)
-    return stamps, unreadable
+        files.update({str(path): sight(path) for path in found})
+    return Found(places, dict(sorted(files.items())), tuple(closed), tuple(absent))
 
 
-def _name(path: Path) -> bytes:
-    return os.fsencode(path.absolute())
-
-
-def _recall(memory: Path, stamps: dict[Path, _Stamp]) -> dict[Path, str]:
-    names = {_name(path): path for path in stamps}
-    known = {}
+def sight(path: str | Path) -> Sighted:
+    """A file's state, without opening it."""
     try:
-        with closing(_open(memory)) as db:
-            for part in _parts(list(names)):
-                marks = ", ".join("?" * len(part))
-                for name, *stamp, identity in db.execute(f"SELECT * FROM identities WHERE path IN ({marks})", part):
-                    if tuple(stamp) == stamps[names[name]]:
-                        known[names[name]] = str(identity)
-    except (OSError, sqlite3.Error):
-        return {}
-    return known
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        return Sighted(str(path), "", 0.0, 0, reason=f"cannot be opened ({getattr(error, 'strerror', None) or error})")
+    if not stat.S_ISREG(status.st_mode):
+        return Sighted(str(path), "", 0.0, 0, reason="is not a plain file")  # opening a pipe can take for ever
+    # The time of the last status change moves even when somebody sets the time of the last write back.
+    stamp = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+    return Sighted(str(path), stamp, status.st_mtime, status.st_size)
 
 
-def _remember(memory: Path, rows: Iterable[tuple[bytes, int, int, int, int, str]]) -> None:
-    try:
-        with closing(_open(memory)) as db, db:
-            db.executemany("INSERT OR REPLACE INTO identities VALUES (?, ?, ?, ?, ?, ?)", rows)
-    except sqlite3.DatabaseError as error:
-        if "not a database" in str(error) or "malformed" in str(error):
-            memory.unlink(missing_ok=True)  # made anew next time
-    except OSError:
-        pass
+def is_below(path: str, place: str) -> bool:
+    """Whether a path or address is a place, or lies below it."""
+    separator = "/" if "://" in place else os.sep
+    return path == place or path.startswith(place if place.endswith(separator) else place + separator)
 
 
-def _open(memory: Path) -> sqlite3.Connection:
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    db = sqlite3.connect(memory, timeout=5.0)
-    try:
-        db.execute(_SCHEMA)
-    except sqlite3.Error:
-        db.close()
-        raise
-    return db
-
-
-def _parts(names: list[bytes]) -> list[list[bytes]]:
-    return [names[first : first + _PATHS_A_QUERY] for first in range(0, len(names), _PATHS_A_QUERY)]
+def _listed(address: str) -> dict[str, Sighted]:
+    return {
+        file.path: Sighted(file.path, file.stamp, file.modified, 0, identity=file.identity)
+        for file in list_remote(address)
+    }

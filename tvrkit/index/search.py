@@ -1,104 +1,153 @@
-"""Exact search: every encoded video is scored, a bounded number at a time."""
+"""Search in two stages: pooled vectors choose candidates, the model's own similarity scores them frame by frame."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from tvrkit.core import RetrievalModel, TextFeatures
-from tvrkit.core.interaction import Interaction
-from tvrkit.errors import ConfigError, ModelError
-from tvrkit.index.hits import Hit
-from tvrkit.index.scan import VideoFile
-from tvrkit.index.videos import VideoIndex
+from tvrkit.core import RetrievalModel
+from tvrkit.frames.reading import Reading
+from tvrkit.index.among import CHUNK, Among, World
+from tvrkit.index.ask import Ask
+from tvrkit.index.engine import Engine, MomentFeatures, MomentRef
+from tvrkit.index.grouping import Scored
+from tvrkit.index.hits import Answer, FoundMoment, Hit
+from tvrkit.index.parts import Query, encode_parts, is_cut
+from tvrkit.index.scoring import Scorer, similarity
 
+if TYPE_CHECKING:
+    from tvrkit.index.confidence import Judge
 
-@torch.no_grad()
-def search_text(
-    model: RetrievalModel, index: VideoIndex, query: str, files: Sequence[VideoFile], top: int
-) -> list[Hit]:
-    """The `top` videos that fit a text best, by the model's own similarity.
+CANDIDATES = 200
+"""Moments that the second stage looks at, when nothing is said."""
 
-    Args:
-        model: the index's.
-        index: where the features of `files` are; those that are not in it have no part in the answer.
-        query: not empty; what is longer than the model takes is cut off, see `is_cut`.
-        files: the videos to search among.
-        top: at most so many hits; equal scores stand in the order of their paths.
-
-    Raises:
-        ConfigError: the query is empty.
-        ModelError: the model gives something that is no number.
-    """
-    if not query.strip():
-        raise ConfigError('the query is empty: say what to look for, as in `tvrkit query "a dog surfing"`.')
-    text = model.encode_text(model.tokenize([query]).to(model.device))
-    return _search(model.interaction, text, model.device, index, files, top)
+_CANDIDATES_A_VIDEO = 10  # at least, where many videos are asked for
 
 
-@torch.no_grad()
-def search_video(index: VideoIndex, example: VideoFile, files: Sequence[VideoFile], top: int) -> list[Hit]:
-    """The `top` videos that are most like another one, which must be in the index and is itself left out.
+def candidates_for(ask: Ask) -> int:
+    """How many moments the second stage looks at."""
+    return ask.candidates or max(CANDIDATES, _CANDIDATES_A_VIDEO * ask.top)
 
-    Two videos are compared frame by frame: the mean, both ways, of what each frame's best partner in the other
-    scores. That needs no text, so it is the same for every kind of interaction.
+
+class Searcher:
+    """Answers questions about one engine with one model; any number of threads may ask at once.
 
     Args:
-        index: where their features are.
-        example: the video to start from; every file with the same content is left out.
-        files: the videos to search among.
-        top: at most so many hits.
+        model: the engine's.
+        engine: where the moments are.
+        judge: says how likely it is that a moment fits; None leaves confidence out.
+        reading: how videos that are asked for, and are not in the index, are read.
     """
-    (found,) = index.read([example])
-    frames, mask = found.features.frame_features, found.features.frame_mask
-    # The example's frames stand where words stand; nothing is learned in this interaction.
-    as_text = TextFeatures(frames.mean(dim=1), frames, mask, mask.float())
-    others = [file for file in files if file.identity != example.identity]
-    interaction = Interaction(frames.shape[2], interaction="token_wise", text_side="words")
-    return _search(interaction, as_text, torch.device("cpu"), index, others, top)
+
+    def __init__(
+        self, model: RetrievalModel, engine: Engine, *, judge: Judge | None = None, reading: Reading = Reading()
+    ) -> None:
+        self._model, self._judge, self._reading = model, judge, reading
+        self._world = World(engine)
+
+    @property
+    def engine(self) -> Engine:
+        """What is searched in."""
+        return self._world.engine
+
+    @property
+    def model(self) -> RetrievalModel:
+        """What answers."""
+        return self._model
+
+    def refresh(self, engine: Engine) -> None:
+        """Search in this one from now on; what is being answered is answered from the one before."""
+        self._world = World(engine)
+
+    def search(self, ask: Ask) -> Answer:
+        """What fits best; see `search_many`."""
+        return self.search_many([ask])[0]
+
+    @torch.no_grad()
+    def search_many(self, asks: Sequence[Ask]) -> list[Answer]:
+        """An answer for each question; all their words are encoded in one call.
+
+        Raises:
+            DataError: a picture cannot be read, or a video that is asked for is blank.
+            VideoError: a video that is asked for cannot be read.
+            ModelError: the model gives something that is no number.
+            StoreError: the index cannot be read.
+        """
+        world = self._world
+        encoded = encode_parts(self._model, world.engine, [part for ask in asks for part in ask.parts], self._reading)
+        return [self._answer(world, ask, [encoded[part] for part in ask.parts]) for ask in asks]
+
+    @torch.no_grad()
+    def answer(self, ask: Ask, queries: Sequence[Query]) -> Answer:
+        """The answer to a question whose parts are encoded already."""
+        return self._answer(self._world, ask, queries)
+
+    def _answer(self, world: World, ask: Ask, queries: Sequence[Query]) -> Answer:
+        among = Among(world, ask.where, {query.identity for query in queries if query.identity is not None})
+        notes = tuple(self._notes(ask))
+        if not among.moments:
+            return Answer((), None, among.videos, 0, exact=True, notes=notes)
+        scorer = Scorer(queries, lambda: world.sample)
+        candidates = candidates_for(ask)
+        exact = ask.exact or candidates >= among.moments
+        if exact:
+            best = among.all(scorer, ask.top, ask.moments)
+        else:
+            best = among.likely(scorer, ask.top, ask.moments, candidates, enough=ask.candidates is None)
+        judge = self._judge if scorer.words is not None else None
+        hits = self._hits(world, among, scorer, best, judge)
+        return Answer(hits, judge.threshold if judge else None, among.videos, among.moments, exact, notes)
+
+    def _notes(self, ask: Ask) -> Iterator[str]:
+        if any(part.kind == "text" and is_cut(self._model, part.value) for part in ask.parts):
+            words = self._model.config.max_words
+            yield f"the query is longer than the {words} tokens this model takes: only its beginning counts."
+
+    def _hits(
+        self, world: World, among: Among, scorer: Scorer, best: Sequence[Sequence[Scored]], judge: Judge | None
+    ) -> tuple[Hit, ...]:
+        shown = [moment for video in best for moment in video]
+        moments: Iterator[FoundMoment] = (
+            found
+            for first in range(0, len(shown), CHUNK)
+            for found in _found(world.engine, scorer, shown[first : first + CHUNK], judge, among.moments)
+        )
+        hits = []
+        for rank, video in enumerate(best, start=1):
+            found = tuple(next(moments) for _ in video)
+            path, *others = among.paths(video[0].identity)
+            hits.append(
+                Hit(
+                    rank,
+                    found[0].score,
+                    found[0].confidence,
+                    video[0].identity,
+                    path,
+                    tuple(others),
+                    world.facts[video[0].identity].duration_seconds,
+                    found,
+                )
+            )
+        return tuple(hits)
 
 
-def is_cut(model: RetrievalModel, query: str) -> bool:
-    """Whether the model takes only the beginning of a query."""
-    query = query.strip()
-    whole, shorter = model.tokenize([query]), model.tokenize([query[:-1]])
-    return bool(whole.word_mask.all()) and torch.equal(whole.ids, shorter.ids)
+def _found(
+    engine: Engine, scorer: Scorer, shown: Sequence[Scored], judge: Judge | None, searched: int
+) -> list[FoundMoment]:
+    """What is only needed of the moments that are shown: their best frames, and how likely they fit."""
+    read = engine.read([MomentRef(moment.identity, moment.number) for moment in shown])
+    seconds = read.pts_seconds.gather(1, scorer.best_frame(read)[:, None])[:, 0].tolist()
+    confidence = _confidence(scorer, read, judge, searched)
+    return [
+        FoundMoment(moment.number, moment.start_seconds, moment.end_seconds, at, moment.score, sure)
+        for moment, at, sure in zip(shown, seconds, confidence, strict=True)
+    ]
 
 
-def _search(
-    interaction: Interaction,
-    text: TextFeatures,
-    device: torch.device,
-    index: VideoIndex,
-    files: Sequence[VideoFile],
-    top: int,
-) -> list[Hit]:
-    text = text.to(device)
-    scores: dict[str, float] = {}
-    for part in index.read(files):
-        similarity = interaction(text, part.features.to(device), _to(part.nearest, device))[0]
-        scores.update(zip(part.keys, similarity.tolist(), strict=True))
-    if not all(-torch.inf < score < torch.inf for score in scores.values()):
-        raise ModelError("the model scores videos with something that is no number: its weights may be damaged.")
-    scored = [(scores[index.key(file)], file) for file in files if index.key(file) in scores]
-    best = sorted(scored, key=lambda pair: (-pair[0], pair[1].path))[:top]
-    moments = _moments(interaction, text, index, [file for _, file in best])
-    return [Hit(rank, score, file.path, *moments[index.key(file)]) for rank, (score, file) in enumerate(best, start=1)]
-
-
-def _moments(
-    interaction: Interaction, text: TextFeatures, index: VideoIndex, files: Sequence[VideoFile]
-) -> dict[str, tuple[float, float]]:
-    """Key -> time of the best frame, and duration, in seconds."""
-    moments: dict[str, tuple[float, float]] = {}
-    for part in index.read(files):
-        frame = interaction.best_frame(text, part.features.to(text.text_features.device))[0].cpu()
-        seconds = part.pts_seconds.gather(1, frame[:, None])[:, 0]
-        moments.update(zip(part.keys, zip(seconds.tolist(), part.duration_seconds.tolist(), strict=True), strict=True))
-    return moments
-
-
-def _to(tensors: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
-    return tensors[0].to(device), tensors[1].to(device)
+def _confidence(scorer: Scorer, moments: MomentFeatures, judge: Judge | None, searched: int) -> Sequence[float | None]:
+    if judge is None or scorer.words is None:
+        return [None] * len(moments.refs)
+    text = scorer.words
+    return judge.confidence(text.features, similarity(text, moments), moments, searched).tolist()

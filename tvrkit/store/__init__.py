@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from tvrkit.errors import StoreError
 from tvrkit.store.catalogue import Catalogue, OvertakenError
+from tvrkit.store.checked import Checked
 from tvrkit.store.segment import (
     DamagedError,
     Segment,
@@ -44,21 +45,28 @@ class FeatureStore:
     One object belongs to one thread. `folder` is made when it is not there; one that cannot be written can
     still be read. A damaged segment is named in a warning and dropped: its keys are missing again.
 
+    Args:
+        folder: where.
+        what: the thing that it is to a user, in the words of messages.
+        busy_seconds: longest wait for other processes.
+
     Raises:
         StoreError: the folder cannot be used, or a newer tvrkit wrote it; from every method when the catalogue
             cannot be read, and from those that write when nothing can be written. What was stored stays.
     """
 
-    def __init__(self, folder: Path, *, busy_seconds: float = 30.0) -> None:
+    def __init__(self, folder: Path, *, what: str = "cache", busy_seconds: float = 30.0) -> None:
         self.folder = Path(folder)
+        self._what = what
         self._segments: dict[int, Segment] = {}
         self._dropped: set[int] = set()
         self._swept = False
+        self._checked = Checked(self.folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"cannot make the cache folder {self.folder}: {error.strerror or error}.") from None
-        self._catalogue = Catalogue(self.folder, busy_seconds)
+            raise StoreError(f"cannot make the {what} folder {self.folder}: {error.strerror or error}.") from None
+        self._catalogue = Catalogue(self.folder, f"the {what} {self.folder}", busy_seconds)
 
     def __enter__(self) -> FeatureStore:
         return self
@@ -103,22 +111,70 @@ class FeatureStore:
                 found[key] = {name: part[i][0] if name in rows.scalars else part[i] for name, part in split.items()}
         return {key: found[key] for key in keys if key in found}
 
-    def iter_rows(self, keys: Sequence[str], chunk: int = 4096) -> Iterator[StoredRows]:
-        """The stored ones among `keys`, in the order that is fastest to read, at most `chunk` items at a time."""
+    def iter_rows(
+        self, keys: Sequence[str] | None = None, chunk: int = 4096, names: Collection[str] | None = None
+    ) -> Iterator[StoredRows]:
+        """The stored ones among `keys`, in the order that is fastest to read, at most `chunk` items at a time.
+
+        None gives all keys, and all arrays.
+        """
         for segment, located in self._locate(keys).items():
             for first in range(0, len(located), chunk):
                 part = located[first : first + chunk]
                 rows = torch.tensor([row for _, row in part])
-                yield self._segments[segment].take(rows, tuple(key for key, _ in part))
+                yield self._segments[segment].take(rows, tuple(key for key, _ in part), names)
+
+    def iter_segments(self) -> Iterator[tuple[Segment, list[tuple[str, int]]]]:
+        """Every segment, memory-mapped, with the (key, row) that count in it, by row.
+
+        What was given out can be read for as long as it is held, whatever other processes put, merge or forget.
+        """
+        for segment, located in self._locate(None).items():
+            yield self._segments[segment], located
+
+    def keys(self) -> list[str]:
+        """All stored keys, sorted."""
+        return sorted(key for key, _, _ in self._catalogue.locate(None))
 
     def put_failure(self, key: str, reason: str) -> None:
         """Note that nothing can be had for `key`, and why, so that it is not tried again."""
-        # A reason may quote a file name with bytes that are no UTF-8.
-        self._catalogue.put_failure(key, reason.encode("utf-8", "backslashreplace").decode())
+        self.put_failures({key: reason})
 
-    def failures(self, keys: Sequence[str]) -> dict[str, str]:
-        """Reasons of the failed ones among `keys`."""
+    def put_failures(self, reasons: Mapping[str, str]) -> None:
+        """The same for several."""
+        # A reason may quote a file name with bytes that are no UTF-8.
+        clean = {key: reason.encode("utf-8", "backslashreplace").decode() for key, reason in reasons.items()}
+        self._catalogue.put_failures(clean)
+
+    def failures(self, keys: Sequence[str] | None = None) -> dict[str, str]:
+        """Reasons of the failed ones among `keys`, or of all."""
         return self._catalogue.failures(keys)
+
+    def compact(self) -> None:
+        """Give back the room of what was replaced or forgotten."""
+        for segment, entry in self._catalogue.segments().items():
+            if len(self._catalogue.live(segment)) < entry.items:
+                self._join(entry.signature, [segment])
+
+    def verify(self) -> list[str]:
+        """Read all of it, and drop what is damaged: its keys are missing again.
+
+        Returns:
+            A sentence for each damage.
+        """
+        said = self._catalogue.check()
+        self._checked.forget()
+        for segment, entry in self._catalogue.segments().items():
+            path = self.folder / entry.name
+            self._segments.pop(segment, None)
+            self._dropped.discard(segment)
+            if not self._open(segment) and segment in self._dropped:
+                said.append(f"{path} was damaged: what it held is missing.")
+        return said
+
+    def changes(self) -> int:
+        """A number that is another one after every change, by whichever process."""
+        return self._catalogue.changes()
 
     def forget_failures(self, keys: Sequence[str]) -> None:
         """Make failed keys missing again."""
@@ -128,16 +184,18 @@ class FeatureStore:
         """Make stored and failed keys missing again."""
         self._catalogue.forget(keys, failures_only=False)
 
-    def _locate(self, keys: Sequence[str]) -> dict[int, list[tuple[str, int]]]:
+    def _locate(self, keys: Sequence[str] | None) -> dict[int, list[tuple[str, int]]]:
         """Where the stored keys lie: segment -> (key, row), rows ascending; every segment is open and whole."""
         for _ in range(10):
             located: dict[int, list[tuple[str, int]]] = {}
             for key, segment, row in sorted(self._catalogue.locate(keys), key=lambda item: item[1:]):
                 if segment not in self._dropped:
                     located.setdefault(segment, []).append((key, row))
-            if all([self._open(segment) for segment in located]):
+            whole = all([self._open(segment) for segment in located])
+            self._checked.save()
+            if whole:
                 return located
-        raise StoreError(f"the cache {self.folder} changes faster than it can be read: try again in a moment.")
+        raise StoreError(f"the {self._what} {self.folder} changes faster than it can be read: try again in a moment.")
 
     def _open(self, segment: int) -> bool:
         """Map a segment; False when another process has merged it away, or when it is damaged (then it is dropped)."""
@@ -146,7 +204,10 @@ class FeatureStore:
             return segment in self._segments
         path = self.folder / entry.name
         try:
-            self._segments[segment] = open_segment(path, entry)
+            checked = self._checked.has(path)
+            self._segments[segment] = open_segment(path, entry, checked=checked)
+            if not checked:
+                self._checked.note(path)
             return True
         except DamagedError as damage:
             if self._catalogue.segment(segment) is not None:
@@ -157,7 +218,7 @@ class FeatureStore:
 
     def _drop(self, segment: int, path: Path, damage: DamagedError) -> None:
         self._dropped.add(segment)  # holds even where the catalogue cannot be written
-        _log.warning("the cache file %s is damaged (%s): what it held will be computed again", path, damage)
+        _log.warning("the %s file %s is damaged (%s): what it held will be computed again", self._what, path, damage)
         try:
             self._catalogue.drop(segment)
             _remove(path)
@@ -170,7 +231,7 @@ class FeatureStore:
             entry = write_segment(path, signature, keys, tensors)
         except (OSError, SafetensorError) as error:
             _remove(path)
-            raise StoreError(f"cannot write to the cache {self.folder}: {_reason(error)}.") from None
+            raise StoreError(f"cannot write to the {self._what} {self.folder}: {_reason(error)}.") from None
         try:
             self._catalogue.add(entry, keys, merged)
         except BaseException:
@@ -180,17 +241,20 @@ class FeatureStore:
     def _merge_small(self) -> None:
         """Join the small segments of one kind once they are many, leaving out what was replaced."""
         for signature, sources in self._catalogue.small(_MERGE_COUNT, _SMALL_BYTES, _SMALL_ITEMS):
-            paths, parts = [], []
-            for source in sources:
-                entry = self._catalogue.segment(source) if self._open(source) else None
-                if entry is None:
-                    break  # another process is at it
-                paths.append(self.folder / entry.name)
-                if live := self._catalogue.live(source):
-                    rows = torch.tensor([row for _, row in live])
-                    parts.append(self._segments[source].take(rows, tuple(key for key, _ in live)))
-            else:
-                self._replace(signature, sources, paths, parts)
+            self._join(signature, sources)
+
+    def _join(self, signature: str, sources: list[int]) -> None:
+        """Write what counts in some segments as one, in their place."""
+        paths, parts = [], []
+        for source in sources:
+            entry = self._catalogue.segment(source) if self._open(source) else None
+            if entry is None:
+                return  # another process is at it
+            paths.append(self.folder / entry.name)
+            if live := self._catalogue.live(source):
+                rows = torch.tensor([row for _, row in live])
+                parts.append(self._segments[source].take(rows, tuple(key for key, _ in live)))
+        self._replace(signature, sources, paths, parts)
 
     def _replace(self, signature: str, sources: list[int], paths: list[Path], parts: list[StoredRows]) -> None:
         try:
@@ -210,7 +274,7 @@ class FeatureStore:
         if self._swept:
             return
         self._swept = True
-        known = self._catalogue.names()
+        known = {entry.name for entry in self._catalogue.segments().values()}
         for pattern in ("*.safetensors", ".*.safetensors.*.tmp", ".tmp??????"):  # the last is safetensors' own
             for path in self.folder.glob(pattern):
                 if path.name not in known and time.time() - _modified(path) > _LITTER_SECONDS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -55,11 +55,18 @@ class Segment:
     offsets: dict[str, Tensor]
     scalars: frozenset[str]
 
-    def take(self, rows: Tensor, keys: tuple[str, ...]) -> StoredRows:
-        """The items `rows` (n,) int64, ascending; no copy is made when they stand side by side."""
+    def take(self, rows: Tensor, keys: tuple[str, ...], names: Collection[str] | None = None) -> StoredRows:
+        """The items `rows` (n,) int64, ascending; no copy is made when they stand side by side.
+
+        Args:
+            rows: which.
+            keys: theirs.
+            names: the arrays that are wanted; None gives all.
+        """
         tensors, lengths = {}, {}
         together = bool(rows[-1] - rows[0] + 1 == len(rows))
-        for name, tensor in self.tensors.items():
+        for name in self.tensors if names is None else names:
+            tensor = self.tensors[name]
             starts, stops = self.offsets[name][rows], self.offsets[name][rows + 1]
             lengths[name] = stops - starts
             if together:
@@ -115,8 +122,13 @@ def write_segment(path: Path, signature: str, keys: Sequence[str], tensors: dict
     return SegmentEntry(path.name, signature, len(keys), path.stat().st_size, checksum_of(path))
 
 
-def open_segment(path: Path, entry: SegmentEntry) -> Segment:
+def open_segment(path: Path, entry: SegmentEntry, *, checked: bool = False) -> Segment:
     """Check a segment against its entry and map it.
+
+    Args:
+        path: where it lies.
+        entry: what was written.
+        checked: whether its checksum is known to be right.
 
     Raises:
         DamagedError: it is not what was written.
@@ -127,7 +139,7 @@ def open_segment(path: Path, entry: SegmentEntry) -> Segment:
         size = path.stat().st_size
         if size != entry.bytes:
             raise DamagedError(f"{size} bytes instead of {entry.bytes}")
-        if checksum_of(path) != entry.checksum:
+        if not checked and checksum_of(path) != entry.checksum:
             raise DamagedError("its checksum is wrong")
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in kind}

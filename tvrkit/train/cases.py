@@ -5,6 +5,7 @@ always: {loss.name: neg_nce}                # what every case has
 settings: {loss.partial_margin: [0.1, 0.2]} # all combinations; or
 cases: [{loss.partial_margin: 0.1}]         # these
 seeds: [0, 1, 2]
+ladder: [plain, with a margin]              # only of cases that build on one another: what to call each, the base first
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tvrkit.config import PRESETS, Config, config_to_dict, load_config
 from tvrkit.errors import ConfigError
 
 SWEEPS = PRESETS / "sweeps"
-KEYS = ("base", "always", "settings", "cases", "seeds")
+KEYS = ("base", "always", "settings", "cases", "seeds", "ladder")
 BASE = "base"
 LONGEST_NAME = 180
 SAME = ("data.dataset", "data.val_split", "train.select_by")
@@ -58,11 +59,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is compared: `cases`, of which the first is the base case, each with every seed."""
+    """What is compared: `cases`, of which the first is the base case, each with every seed.
+
+    Of a ladder, where each case builds on the one before, `titles` has a name for each; else it is empty.
+    """
 
     name: str
     cases: tuple[Case, ...]
     seeds: tuple[int, ...]
+    titles: tuple[str, ...] = ()
 
     @property
     def keys(self) -> list[str]:
@@ -115,7 +120,7 @@ def load_sweep(file: str, overrides: Sequence[str] = (), data: str | None = None
             cases.append(Case(settings, made))
     for case in cases:
         _require_comparable(path, root, case)
-    return Sweep(path.stem, tuple(cases), tuple(dict.fromkeys(seeds)))
+    return Sweep(path.stem, tuple(cases), tuple(dict.fromkeys(seeds)), _titles(path, tree, len(cases)))
 
 
 def sweep_names() -> list[str]:
@@ -161,6 +166,15 @@ def _cases(path: Path, tree: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(settings, dict) or not all(isinstance(v, list) and v for v in settings.values()):
         raise ConfigError(f"{path}: settings gives each key a list of values, as {{loss.partial_margin: [0.1, 0.2]}}.")
     return [dict(zip(settings, values, strict=True)) for values in itertools.product(*settings.values())]
+
+
+def _titles(path: Path, tree: Mapping[str, Any], cases: int) -> tuple[str, ...]:
+    titles = tree.get("ladder", [])
+    if not isinstance(titles, list) or not all(isinstance(title, str) for title in titles):
+        raise ConfigError(f"{path}: ladder is a list of names, one a case.")
+    if titles and len(titles) != cases:
+        raise ConfigError(f"{path}: ladder has {len(titles)} names for {cases} cases (the base is the first).")
+    return tuple(titles)
 
 
 def _overrides(path: Path, settings: Any) -> list[str]:

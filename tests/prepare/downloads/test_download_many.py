@@ -187,7 +187,7 @@ def test_any_sequence_of_faults_ends_in_the_exact_bytes_or_in_no_file(
 
 
 @pytest.mark.slow
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(*SEQUENCES)
 def test_hundreds_of_sequences_of_faults_end_so(
     first: list[Fault], second: list[Fault], known: bool, mark: str

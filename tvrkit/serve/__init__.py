@@ -1,0 +1,1 @@
+"""HTTP over one index, and one page; needs the extra `serve`."""
