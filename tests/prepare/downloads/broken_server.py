@@ -19,6 +19,7 @@ class Fault:
         status: answer with this, and nothing else.
         cut: end the connection after so many bytes of the body, without a word.
         pause: seconds of silence before the body (before the headers with `status`).
+        meet: the second half of the body waits for others at this barrier.
         drip: seconds between single bytes of the body.
         announce: Content-Length, whatever the truth.
         length: False leaves Content-Length away; the end of the connection is the end of the body.
@@ -37,6 +38,7 @@ class Fault:
     status: int | None = None
     cut: int | None = None
     pause: float = 0.0
+    meet: threading.Barrier | None = None
     drip: float = 0.0
     announce: int | None = None
     length: bool = True
@@ -132,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._note()
         try:
             self._answer(self.site.fault_of(self._path()))
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, threading.BrokenBarrierError):
             self.close_connection = True
 
     def _note(self) -> None:
@@ -221,10 +223,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.flush()
                 time.sleep(fault.drip)
         else:
-            half = len(sent) // 2 if fault.pause else 0
+            half = len(sent) // 2 if fault.pause or fault.meet else 0
             self.wfile.write(sent[:half])
             self.wfile.flush()
             time.sleep(fault.pause)
+            if fault.meet is not None:
+                fault.meet.wait()
             self.wfile.write(sent[half:])
         self.wfile.flush()
         if fault.cut is not None or not fault.length or fault.announce is not None:
