@@ -16,6 +16,7 @@ from tiny import tiny_config, write_clip
 from tvrkit.core import build_model
 from tvrkit.data import Batch, Pair
 from tvrkit.distributed import SOLO, Team
+from tvrkit.errors import TrainingError
 from tvrkit.manifest import Record
 from tvrkit.reporting import Silent
 from tvrkit.train.gradients import Gradients
@@ -48,6 +49,18 @@ class Pixels:
         return Batch((pair,), torch.ones(1, 4, 3, 32, 32), torch.tensor([[True, False, False, False]]))
 
 
+class Short(Pixels):
+    """Of so many videos at a time and no more; of more it says `words`."""
+
+    def __init__(self, most: int, words: str) -> None:
+        self.most, self.words = most, words
+
+    def features(self, model, batch):
+        if len(batch) > self.most:
+            raise RuntimeError(self.words)
+        return super().features(model, batch)
+
+
 def records() -> list[Record]:
     captions = [" ".join(WORDS[i : i + 3 + i % 5]) for i in range(VIDEOS)]
     return [Record(f"v{i}", f"v{i}.mp4", (c, f"{c} again"), key_words=(((2, 5),), ())) for i, c in enumerate(captions)]
@@ -72,7 +85,9 @@ def rows(batch: Batch, part: slice) -> Batch | None:
     return Batch(batch.pairs[part], batch.frames[part], batch.frame_mask[part])
 
 
-def outcome(team: Team, clip: Path, case: dict, size: int, micro: int | None, how: str = "ddp", steps: int = 2):
+def outcome(
+    team: Team, clip: Path, case: dict, size: int, micro: int | None, how: str = "ddp", steps: int = 2, source=None
+):
     """Loss parts and gradients of the last of a few steps on one batch; the weights do not move."""
     config = tiny_config(
         clip,
@@ -99,7 +114,7 @@ def outcome(team: Team, clip: Path, case: dict, size: int, micro: int | None, ho
     freeze(model, config.train.freeze, learn_scale=True)
     train_mode(model)
     parallel = parallel_of(how, model, objective, team, "cpu")
-    gradients = Gradients(model, objective, Pixels(), records(), config, parallel, team, Silent())
+    gradients = Gradients(model, objective, source or Pixels(), records(), config, parallel, team, Silent())
     batch = whole_batch(size, [0, 1, 2, 3, 0, 5, 6, 7, 8])
     mine = rows(batch, team.split(size))
     counts = [int(n) for n in team.numbers(0 if mine is None else len(mine))[:, 0]]
@@ -145,6 +160,19 @@ def test_micro_batches_change_nothing(clip, wanted, micro):
         found = outcome(SOLO, clip, case, 8, micro)
         assert_same(found, wanted[name, 8, None], (name, micro))
         assert any(gradient.abs().max() > 1e-4 for gradient in found[1].values())
+
+
+@pytest.mark.parametrize("words", ["could not create a primitive", "could not execute a primitive", "std::bad_alloc"])
+def test_too_little_memory_under_other_names_makes_smaller_pieces(clip, wanted, words):
+    """A real limit on memory is in test_loop_team.py; which of oneDNN's allocations fails there is chance."""
+    case = CASES["all parts"]
+    assert_same(outcome(SOLO, clip, case, 8, None, source=Short(2, words)), wanted["all parts", 8, None], words)
+    with pytest.raises(TrainingError, match="out of memory at step 1 with 1 pair at a time") as error:
+        outcome(SOLO, clip, case, 8, None, source=Short(0, words))
+    assert (f"(so it seems: {words})" in str(error.value)) == ("primitive" in words)
+    impossible = "could not create a primitive descriptor for the matmul primitive. Run workload with"
+    with pytest.raises(RuntimeError, match=impossible):
+        outcome(SOLO, clip, case, 8, None, source=Short(0, impossible))
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ from tvrkit.distributed import Team
 from tvrkit.errors import TrainingError
 from tvrkit.manifest import Record
 from tvrkit.reporting import Reporter
-from tvrkit.train.memory import OutOfMemory, all_or_none, give_back, is_out_of_memory
+from tvrkit.train.memory import OutOfMemory, all_or_none, doubt, give_back, is_out_of_memory
 from tvrkit.train.objective import Loss, Objective
 from tvrkit.train.parallel import Parallel
 from tvrkit.train.sources import Source
@@ -70,15 +70,16 @@ class Gradients:
                 parameter.grad = None
             try:
                 return self._attempt(batch, counts, step)
-            except OutOfMemory:
-                pass  # what the failed attempt held is freed when its traceback is
+            except OutOfMemory as error:
+                words = str(error)  # no more of it: what the failed attempt held is freed when its traceback is
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
+                words = doubt(error)
                 if self._team.size > 1:
-                    raise self._not_enough("while processes exchanged gradients", step) from None
+                    raise self._not_enough("while processes exchanged gradients", step, words) from None
             give_back()
-            self._halve(max(counts), step)
+            self._halve(max(counts), step, words)
 
     def _attempt(self, batch: Batch, counts: Sequence[int], step: int) -> Loss:
         if self.micro_batch is None or self.micro_batch >= max(counts) or not self._towers_learn():
@@ -171,17 +172,18 @@ class Gradients:
     def _parameters(self) -> list[Tensor]:
         return [*self._model.parameters(), *self._objective.parameters()]
 
-    def _halve(self, pairs: int, step: int) -> None:
+    def _halve(self, pairs: int, step: int, words: str) -> None:
         at_a_time = min(self.micro_batch or pairs, pairs)
         if at_a_time == 1 or not self._towers_learn() or self._parallel.even:
-            raise self._not_enough(f"with {at_a_time} pair{'s'[: at_a_time > 1]} at a time", step)
+            raise self._not_enough(f"with {at_a_time} pair{'s'[: at_a_time > 1]} at a time", step, words)
         self.micro_batch = math.ceil(at_a_time / 2)
         self._report.warn(
             f"Out of memory at step {step + 1} with {at_a_time} pairs at a time: from now on {self.micro_batch}, with"
             f" the same loss (--set train.micro_batch={self.micro_batch} begins with that)."
         )
 
-    def _not_enough(self, when: str, step: int) -> TrainingError:
+    def _not_enough(self, when: str, step: int, words: str) -> TrainingError:
+        when += f" (so it seems: {words})" if words else ""
         smaller = "a smaller train.micro_batch, " if self._towers_learn() else ""
         return TrainingError(
             f"out of memory at step {step + 1} {when}: go on with {smaller}train.gradient_checkpointing=true,"
