@@ -26,16 +26,21 @@ if TYPE_CHECKING:
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the runs.  [default: runs/<name>]"
 )
 @click.option("--plot", is_flag=True, help="Draw ladder-<split>.svg too (extra `plot`).")
-@click.option("--test", is_flag=True, help="When all is trained, measure every run on the test split, once.")
+@click.option(
+    "--test",
+    is_flag=True,
+    help="When all is trained, measure every run on the test split, and on the hard gallery where there is one, once.",
+)
 @device_option
 def command(
     ladder: str, settings: tuple[str, ...], data: str | None, out: Path | None, plot: bool, test: bool, device: str
 ) -> None:
     """Measure what each part of the method brings.
 
-    LADDER is `shapes`, or a YAML file as `tvrkit sweep` takes it with names under `ladder`. Every rung
-    adds one part to the one below and is trained with every seed; the table has the gain over the rung below, seed by
-    seed, with its interval, and what a step costs. Run it again after an interruption: it goes on.
+    LADDER is `shapes`, `msrvtt-mini`, or a YAML file as `tvrkit sweep` takes it with names under `ladder`. Every rung
+    changes one part of the one before, or of the one that it names under `over`, and is trained with every seed; the
+    table has the gain, seed by seed, with its interval, and what a step costs. Run it again after an interruption: it
+    goes on.
 
     \b
     Example:
@@ -76,11 +81,12 @@ def command(
 
 
 def _show(sweep: Sweep, rungs: list[Rung], out: Path, split: str, plot: bool) -> None:
-    from tvrkit.train.ladder import COLUMNS, write_ladder
+    from tvrkit.train.ladder import columns_of, write_ladder
     from tvrkit.train.ladder_plot import plot_ladder
 
-    rows = [[rung.title, *rung.cells()] for rung in rungs]
-    output.print_table(["rung", *COLUMNS], rows, title=f"{sweep.name}, {split}, {len(sweep.seeds)} seeds", tight=True)
+    columns = columns_of(rungs)
+    rows = [[rung.title, *rung.cells(columns)] for rung in rungs]
+    output.print_table(["rung", *columns], rows, title=f"{sweep.name}, {split}, {len(sweep.seeds)} seeds", tight=True)
     paths = [write_ladder(sweep, rungs, out, split)]
     if plot:
         paths.append(out / f"ladder-{split}.svg")

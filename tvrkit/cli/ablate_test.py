@@ -1,4 +1,4 @@
-"""The runs of a ladder on the test split, each measured once and kept."""
+"""The runs of a ladder on the test split and the hard gallery, each measured once and kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SPLIT = "test"
 
 
 def on_test(results: Sequence[Result], device: str) -> tuple[str, Callable[[Result, str], float | None]]:
-    """Evaluate every finished run on `test`; what was measured before is read.
+    """Evaluate every finished run on `test` and, where there is one, on the hard gallery; what was measured is read.
 
     Returns:
         the split, and a function from a result and `t2v/R@1` or its like to the number.
@@ -38,7 +38,7 @@ def _measure(result: Result, device: str) -> dict[str, dict[str, float]]:
     from tvrkit.cli.options import choose_device
     from tvrkit.core import load_model
     from tvrkit.encode import frame_cache
-    from tvrkit.evaluate import evaluate
+    from tvrkit.evaluate import HARD_SPLIT, encode_split, evaluate, evaluate_hard
     from tvrkit.files import write_json
     from tvrkit.manifest import read_manifest
     from tvrkit.store import FeatureStore
@@ -53,7 +53,11 @@ def _measure(result: Result, device: str) -> dict[str, dict[str, float]]:
     manifest = read_manifest(manifest_path(config.data.dataset))
     # Runs with one frozen image tower share what it computes.
     with FeatureStore(frame_cache(model)) as store:
-        evaluation = evaluate(model, manifest, split=SPLIT, store=store)
-    tree = evaluation.to_dict()
-    write_json(kept, {"t2v": tree["t2v"], "v2t": tree["v2t"]})
-    return {"t2v": tree["t2v"], "v2t": tree["v2t"]}
+        tree = evaluate(model, manifest, split=SPLIT, store=store).to_dict()
+        numbers = {direction: tree[direction] for direction in ("t2v", "v2t")}
+        if HARD_SPLIT in manifest.splits():
+            numbers["hard"] = evaluate_hard(
+                model, manifest, encode_split(model, manifest, HARD_SPLIT, store=store)
+            ).to_dict()
+    write_json(kept, numbers)
+    return numbers

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tvrkit.core import towers
 from tvrkit.core.architecture import bpe_file, build_clip, build_encoder, build_transform, preprocess_config
 from tvrkit.core.features import Tokens
+from tvrkit.core.kept_texts import KeptTexts
 from tvrkit.core.normalise import Normalise
 from tvrkit.core.spec import BackboneSpec, find_spec, find_weights, unclear_activation
 from tvrkit.core.text import Tokenizer
@@ -43,6 +44,8 @@ class Backbone(nn.Module):
         dim: D.
         context_length: positions of the text tower.
         max_words: W.
+        kept_texts: states of texts that need not be computed again while the text tower's trunk stands still; set from
+            outside.
     """
 
     def __init__(self, spec: BackboneSpec, clip: Any, *, max_words: int, key_words: bool) -> None:
@@ -66,6 +69,7 @@ class Backbone(nn.Module):
             key_words=key_words,
         )
         self.max_words = self.tokenizer.max_words
+        self.kept_texts: KeptTexts | None = None
         # The folder that they came from may be gone when the model is written: a checkpoint makes room for newer ones.
         self.bpe_file = bpe_file(spec)
 
@@ -82,8 +86,18 @@ class Backbone(nn.Module):
 
     def encode_text(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
         """Sentence features (T, D), as open_clip's `encode_text`, and word features (T, W, D); not normalised."""
-        sentence, words = towers.encode_positions(self.clip, tokens.ids)
+        kept = None if self.kept_texts is None else self.kept_texts.look_up(tokens)
+        if kept is None:
+            sentence, words = towers.encode_positions(self.clip, tokens.ids)
+        else:
+            sentence, words = towers.project_states(self.clip, kept)
         return sentence, words[:, : self.max_words]
+
+    def text_states(self, tokens: Tokens) -> Tensor:
+        """What the text tower's trunk makes of texts, (T, 1 + n, width) up to the longest: what `KeptTexts` keeps."""
+        longest = int(tokens.word_mask.sum(dim=1).max())
+        ids = tokens.ids[:, :longest] if towers.may_be_trimmed(self.clip) else tokens.ids
+        return towers.text_states(self.clip, ids)[:, : longest + 1]
 
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Features (N, D), as open_clip's `encode_image`; not normalised.
@@ -120,6 +134,11 @@ class Backbone(nn.Module):
         for name, parameter in self.clip.named_parameters():
             if not name.startswith(("visual.", "logit_scale", "logit_bias")):
                 yield parameter
+
+    @property
+    def text_stands_still(self) -> bool:
+        """Whether nothing is trained of what `text_states` computes."""
+        return not any(parameter.requires_grad for parameter in towers.text_trunk(self.clip))
 
 
 def build_backbone(name: str, pretrained: str | None, *, max_words: int, key_words: bool = False) -> Backbone:

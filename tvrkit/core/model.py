@@ -44,6 +44,7 @@ class RetrievalModel(nn.Module):
         )
         self._vision_fingerprint = Fingerprint()
         self._video_fingerprint = Fingerprint()
+        self._text_fingerprint = Fingerprint()
 
     @property
     def transform(self) -> Callable[[Any], Tensor]:
@@ -109,6 +110,14 @@ class RetrievalModel(nn.Module):
         if self.temporal is not None:
             tensors |= {f"temporal.{name}": tensor for name, tensor in self.temporal.state_dict().items()}
         return self._video_fingerprint(tensors, [self._vision_facts(), self.config.temporal])
+
+    def text_fingerprint(self) -> str:
+        """Names everything that decides what `Backbone.text_states` makes of token ids."""
+        state = self.backbone.clip.state_dict()
+        tensors = {name: t for name, t in state.items() if not name.startswith(("visual.", "logit_", "text.proj."))}
+        model_cfg = self.backbone.spec.model_cfg
+        facts = [self.backbone.kind, model_cfg["text_cfg"], bool(model_cfg.get("quick_gelu", False))]
+        return self._text_fingerprint(tensors, [*facts, self.backbone.max_words])
 
     def _vision_facts(self) -> dict[str, Any]:
         model_cfg = self.backbone.spec.model_cfg

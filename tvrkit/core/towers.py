@@ -5,8 +5,10 @@ Word features are every position after the final norm and the projection, so tha
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tvrkit.errors import ModelError
@@ -29,6 +31,37 @@ def may_be_trimmed(clip: nn.Module) -> bool:
     return tower.attn_mask is not None and not _has_class_token(tower) and _pool_type(tower) != "last"
 
 
+def text_trunk(clip: nn.Module) -> Iterator[nn.Parameter]:
+    """Parameters of what `text_states` computes: of Hugging Face's towers all but the projection, else all."""
+    tower = text_tower(clip)
+    if _is_hugging_face(tower):
+        yield from tower.transformer.parameters()
+        return
+    for name, parameter in clip.named_parameters():
+        if not name.startswith(("visual.", "logit_scale", "logit_bias")):
+            yield parameter
+
+
+def text_states(clip: nn.Module, ids: Tensor) -> Tensor:
+    """What the trunk of the text tower makes of texts, (T, 1 + L, width): the sentence first, then each position.
+
+    Args:
+        clip: open_clip's model.
+        ids: as for `encode_positions`.
+    """
+    tower = text_tower(clip)
+    known = _is_hugging_face(tower)
+    sentence, words = _hugging_face_states(tower, ids) if known else encode_positions(clip, ids)
+    return torch.cat([sentence[:, None], words], dim=1)
+
+
+def project_states(clip: nn.Module, states: Tensor) -> tuple[Tensor, Tensor]:
+    """Sentence features (T, D) and word features (T, L, D) out of `text_states`, as `encode_positions` has them."""
+    tower = text_tower(clip)
+    features = tower.proj(states) if _is_hugging_face(tower) else states
+    return features[:, 0], features[:, 1:]
+
+
 def encode_positions(clip: nn.Module, ids: Tensor) -> tuple[Tensor, Tensor]:
     """Run the text tower.
 
@@ -41,7 +74,8 @@ def encode_positions(clip: nn.Module, ids: Tensor) -> tuple[Tensor, Tensor]:
     """
     tower = text_tower(clip)
     if _is_hugging_face(tower):
-        return _encode_hugging_face(tower, ids)
+        sentence, words = _hugging_face_states(tower, ids)
+        return tower.proj(sentence), tower.proj(words)
     if _has_class_token(tower):
         # Its class token's state comes apart from the words', which lack the final norm.
         tower.output_tokens = True
@@ -70,10 +104,11 @@ def _encode_transformer(tower: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
     return text_global_pool(words, ids, _pool_type(tower), eos_token_id=eos), words
 
 
-def _encode_hugging_face(tower: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
+def _hugging_face_states(tower: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Before the projection: the pooled state (T, width) and every position's (T, L, width)."""
     mask = (ids != tower.config.pad_token_id).long()
     out = tower.transformer(input_ids=ids, attention_mask=mask)
-    return tower.proj(tower.pooler(out, mask)), tower.proj(out.last_hidden_state)
+    return tower.pooler(out, mask), out.last_hidden_state
 
 
 def _project(tower: Any, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tvrkit.encode.frames import OnProgress, encode_frames, iter_encoded
 from tvrkit.encode.kept import frame_cache
+from tvrkit.encode.texts import keep_texts, text_cache
 from tvrkit.encode.towers import encode_pixels, encode_texts, encode_videos
 from tvrkit.encode.value import EncodedFrames
 
@@ -20,4 +21,6 @@ __all__ = [
     "encode_videos",
     "frame_cache",
     "iter_encoded",
+    "keep_texts",
+    "text_cache",
 ]

@@ -31,7 +31,7 @@ def encode_texts(
         batch_size: captions at a time; it changes speed and memory, not the result.
     """
     parts = []
-    with _evaluating(model):
+    with evaluating(model):
         for start in range(0, len(captions), batch_size):
             stop = start + batch_size
             tokens = model.tokenize(captions[start:stop], None if key_words is None else key_words[start:stop])
@@ -43,7 +43,7 @@ def encode_texts(
 def encode_videos(model: RetrievalModel, frames: Tensor, frame_mask: Tensor, batch_size: int = 128) -> VideoFeatures:
     """Features of videos (temporal encoder and normalisation) from raw frame features (V, F, D), on the CPU."""
     parts = []
-    with _evaluating(model):
+    with evaluating(model):
         for start in range(0, len(frames), batch_size):
             rows = slice(start, start + batch_size)
             part = model.encode_video(frames[rows].to(model.device), frame_mask[rows].to(model.device))
@@ -60,7 +60,7 @@ def encode_pixels(model: RetrievalModel, pixels: Tensor, frame_mask: Tensor) -> 
     """
     step = 1 if model.device.type == "cpu" else max(1, len(pixels))
     parts = []
-    with _evaluating(model), torch.autocast(model.device.type, enabled=False):
+    with evaluating(model), torch.autocast(model.device.type, enabled=False):
         for start in range(0, len(pixels), step):
             rows = slice(start, start + step)
             features = model.encode_frames(pixels[rows].to(model.device), frame_mask[rows].to(model.device))
@@ -68,7 +68,7 @@ def encode_pixels(model: RetrievalModel, pixels: Tensor, frame_mask: Tensor) -> 
     return torch.cat(parts)
 
 
-class _evaluating:
+class evaluating:
     """Evaluation mode for as long as it lasts."""
 
     def __init__(self, model: torch.nn.Module) -> None:

@@ -5,7 +5,8 @@ always: {loss.name: neg_nce}                # what every case has
 settings: {loss.partial_margin: [0.1, 0.2]} # all combinations; or
 cases: [{loss.partial_margin: 0.1}]         # these
 seeds: [0, 1, 2]
-ladder: [plain, with a margin]              # only of cases that build on one another: what to call each, the base first
+ladder: [plain, with a margin]              # only of cases that build on one another: what to call each, the base
+                                            # first; {title: another margin, over: plain} builds on an earlier rung
 """
 
 from __future__ import annotations
@@ -61,13 +62,15 @@ class Case:
 class Sweep:
     """What is compared: `cases`, of which the first is the base case, each with every seed.
 
-    Of a ladder, where each case builds on the one before, `titles` has a name for each; else it is empty.
+    Of a ladder, where each case builds on another, `titles` has a name for each and `over` the place of the case that
+    it builds on (None for the base); else they are empty.
     """
 
     name: str
     cases: tuple[Case, ...]
     seeds: tuple[int, ...]
     titles: tuple[str, ...] = ()
+    over: tuple[int | None, ...] = ()
 
     @property
     def keys(self) -> list[str]:
@@ -120,7 +123,8 @@ def load_sweep(file: str, overrides: Sequence[str] = (), data: str | None = None
             cases.append(Case(settings, made))
     for case in cases:
         _require_comparable(path, root, case)
-    return Sweep(path.stem, tuple(cases), tuple(dict.fromkeys(seeds)), _titles(path, tree, len(cases)))
+    titles, over = _rungs(path, tree, len(cases))
+    return Sweep(path.stem, tuple(cases), tuple(dict.fromkeys(seeds)), titles, over)
 
 
 def sweep_names() -> list[str]:
@@ -168,13 +172,29 @@ def _cases(path: Path, tree: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [dict(zip(settings, values, strict=True)) for values in itertools.product(*settings.values())]
 
 
-def _titles(path: Path, tree: Mapping[str, Any], cases: int) -> tuple[str, ...]:
-    titles = tree.get("ladder", [])
-    if not isinstance(titles, list) or not all(isinstance(title, str) for title in titles):
+def _rungs(path: Path, tree: Mapping[str, Any], cases: int) -> tuple[tuple[str, ...], tuple[int | None, ...]]:
+    """Titles, and which case each builds on: the one before, if `over` names no other."""
+    rungs = tree.get("ladder", [])
+    if not isinstance(rungs, list):
         raise ConfigError(f"{path}: ladder is a list of names, one a case.")
-    if titles and len(titles) != cases:
-        raise ConfigError(f"{path}: ladder has {len(titles)} names for {cases} cases (the base is the first).")
-    return tuple(titles)
+    if rungs and len(rungs) != cases:
+        raise ConfigError(f"{path}: ladder has {len(rungs)} names for {cases} cases (the base is the first).")
+    titles: list[str] = []
+    over: list[int | None] = []
+    for rung in rungs:
+        whole = {"title": rung} if isinstance(rung, str) else rung
+        if not isinstance(whole, dict) or not all(isinstance(word, str) for word in whole.values()):
+            raise ConfigError(f"{path}: a rung is a name, or {{title: NAME, over: NAME}}, not {rung!r}.")
+        if "title" not in whole or whole.keys() - {"title", "over"}:
+            raise ConfigError(f"{path}: a rung is a name, or {{title: NAME, over: NAME}}, not {rung!r}.")
+        below = whole.get("over", titles[-1] if titles else None)
+        if below is not None and below not in titles:
+            raise ConfigError(
+                f"{path}: {whole['title']!r} is to build on {below!r}, and no rung before it is called so."
+            )
+        over.append(None if below is None else titles.index(below))
+        titles.append(whole["title"])
+    return tuple(titles), tuple(over)
 
 
 def _overrides(path: Path, settings: Any) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from tvrkit.train.comparison import interval, metric_of
 from tvrkit.train.seeds import Summary, paired, summary
 from tvrkit.train.sweep import Result
 
-COLUMNS = ("R@1", "95 %", "gain", "95 %", "MdR", "v2t", "ms")
-MEASURES = ("t2v/MdR", "v2t/R@1")
+MEASURES = {"MdR": "t2v/MdR", "v2t": "v2t/R@1", "hard": "hard/caption_chosen"}
+"""Columns beside R@1, and the number of a result behind each."""
 
 
 @dataclass(frozen=True)
@@ -25,28 +25,35 @@ class Rung:
     Attributes:
         title: its name.
         value: of t2v R@1 over seeds; None without a finished run.
-        gain: over the rung below, seed by seed; None for the lowest.
-        means: t2v MdR and v2t R@1, means over seeds.
+        gain: over the rung that it builds on, seed by seed; None for the lowest.
+        over: that rung's name where it is not the one before.
+        means: by the keys of `MEASURES`, means over seeds; without those that no result has.
         milliseconds: of an optimiser step, the median over what was logged; None where nothing was.
     """
 
     title: str
     value: Summary | None
     gain: Summary | None
-    means: tuple[float | None, ...]
+    over: str | None
+    means: Mapping[str, float]
     milliseconds: float | None
 
-    def cells(self) -> list[str | None]:
-        """For a table, by `COLUMNS`; None where there is nothing."""
-        number = "{:.1f}".format
+    def cells(self, columns: Sequence[str]) -> list[str | None]:
+        """For a table, by `columns_of`; None where there is nothing."""
         return [
-            None if self.value is None else number(self.value.mean),
+            None if self.value is None else f"{self.value.mean:.1f}",
             interval(self.value),
             None if self.gain is None else f"{self.gain.mean:+.1f}",
             interval(self.gain),
-            *(None if mean is None else number(mean) for mean in self.means),
+            *(f"{self.means[name]:.1f}" if name in self.means else None for name in columns if name in MEASURES),
             None if self.milliseconds is None else f"{self.milliseconds:.0f}",
         ]
+
+
+def columns_of(rungs: Sequence[Rung]) -> list[str]:
+    """Headings for `Rung.cells`, without a measure that no rung has."""
+    known = [name for name in MEASURES if any(name in rung.means for rung in rungs)]
+    return ["R@1", "95 %", "gain", "95 %", *known, "ms"]
 
 
 def ladder(
@@ -61,41 +68,49 @@ def ladder(
     """
     value = value or Result.value
     rungs: list[Rung] = []
-    below: dict[int, float] | None = None
-    for title, case in zip(sweep.titles, sweep.cases, strict=True):
+    known: list[dict[int, float]] = []
+    for place, (title, case, over) in enumerate(zip(sweep.titles, sweep.cases, sweep.over, strict=True)):
         own = [result for result in results if result.case == case]
-        known = _by_seed(own, "t2v/R@1", value)
-        means = tuple(_mean(_by_seed(own, name, value)) for name in MEASURES)
-        over_seeds = summary(list(known.values())) if known else None
-        gain = None if below is None else paired(known, below)
-        rungs.append(Rung(title, over_seeds, gain, means, _milliseconds(case, own)))
-        below = known
+        known.append(_by_seed(own, "t2v/R@1", value))
+        measured = {name: _by_seed(own, number, value) for name, number in MEASURES.items()}
+        rungs.append(
+            Rung(
+                title,
+                value=summary(list(known[-1].values())) if known[-1] else None,
+                gain=None if over is None else paired(known[-1], known[over]),
+                over=sweep.titles[over] if over is not None and over != place - 1 else None,
+                means={name: statistics.fmean(seeds.values()) for name, seeds in measured.items() if seeds},
+                milliseconds=_milliseconds(case, own),
+            )
+        )
     return rungs
 
 
 def write_ladder(sweep: Sweep, rungs: Sequence[Rung], out: Path, split: str) -> Path:
     """Write `ladder-<split>.md` into `out`."""
-    header = ["", *COLUMNS]
-    rows = [header, ["---"] * len(header)]
-    rows += [[rung.title, *(cell or "-" for cell in rung.cells())] for rung in rungs]
+    columns = columns_of(rungs)
+    rows = [["", *columns], ["---"] * (len(columns) + 1)]
+    rows += [[full_title(rung), *(cell or "-" for cell in rung.cells(columns))] for rung in rungs]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     path = out / f"ladder-{split}.md"
     words = (
         f"Split `{split}`, {len(sweep.seeds)} seeds; checkpoints chosen by {metric_of(sweep)} on"
         f" `{sweep.cases[0].config.data.val_split}`. R@1, MdR: captions that look for their video; v2t: R@1 of videos"
-        " that look for a caption of theirs; gain: over the rung below, seed by seed; intervals: Student's t over"
-        " seeds; ms: of a step."
+        " that look for a caption of theirs; hard: clips of the hard gallery whose own caption scores above"
+        " its one-word edits, in percent; gain: over the rung before, or the one named, seed by seed; intervals:"
+        " Student's t over seeds; ms: of a step."
     )
     write_text(path, f"# Ladder {sweep.name}\n\n{words}\n\n{table}\n")
     return path
 
 
+def full_title(rung: Rung) -> str:
+    """With the rung that it builds on, where that is not the one before."""
+    return rung.title if rung.over is None else f"{rung.title} (over {rung.over})"
+
+
 def _by_seed(results: Sequence[Result], name: str, value: Callable[[Result, str], float | None]) -> dict[int, float]:
     return {result.seed: number for result in results if (number := value(result, name)) is not None}
-
-
-def _mean(values: dict[int, float]) -> float | None:
-    return statistics.fmean(values.values()) if values else None
 
 
 def _milliseconds(case: Case, results: Sequence[Result]) -> float | None:

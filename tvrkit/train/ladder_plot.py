@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tvrkit.errors import InstallError
-from tvrkit.train.ladder import Rung
+from tvrkit.train.ladder import Rung, full_title
 
 _GREY, _LINE = "#7f7f7f", "#4878d0"
 
@@ -29,12 +29,12 @@ def plot_ladder(rungs: Sequence[Rung], path: Path, title: str) -> None:
     require_matplotlib()
     from matplotlib.figure import Figure
 
-    names = [rung.title for rung in rungs]
+    names = [full_title(rung) for rung in rungs]
     figure = Figure(figsize=(8.5, 0.42 * len(rungs) + 1.3), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, words, values in (
         (left, "t2v R@1", [rung.value for rung in rungs]),
-        (right, "gain over the rung below", [rung.gain for rung in rungs]),
+        (right, "gain over the rung before, or the one named", [rung.gain for rung in rungs]),
     ):
         for place, value in enumerate(values):
             if value is None:

@@ -11,12 +11,15 @@ import torch
 
 from tvrkit.config import Config
 from tvrkit.core import RetrievalModel, build_model, load_model
+from tvrkit.core.kept_texts import KeptTexts
 from tvrkit.data import Quarantine, with_key_words
 from tvrkit.distributed import Team
 from tvrkit.distributed.agree import agreed
+from tvrkit.encode import keep_texts, text_cache
 from tvrkit.errors import CheckpointError
 from tvrkit.manifest import Manifest, Record, read_manifest
-from tvrkit.reporting import Reporter
+from tvrkit.reporting import Reporter, counted
+from tvrkit.store import FeatureStore
 from tvrkit.train.ema import Ema
 from tvrkit.train.gradients import Gradients
 from tvrkit.train.log import RunLog
@@ -77,6 +80,11 @@ def start(
     source = _source(model, data, config, quarantine, report, team, still)
     stack.callback(source.close)
     validation = Validation(model, data.manifest, config, report, cache=still, team=team)
+    # A sharded projection cannot be called by itself.
+    if cache and model.backbone.text_stands_still and config.train.parallel == "ddp":
+        splits = [config.data.train_split, *([config.data.val_split] if validation.split else [])]
+        records = [record for split in splits for record in data.manifest.split(split)]
+        model.backbone.kept_texts = _kept_texts(model, records, report, team, stack)
 
     prepare_towers(model, config.train)
     parallel = parallel_of(config.train.parallel, model, objective, team, torch.device(device))
@@ -172,6 +180,15 @@ def _source(
     split, sampling = config.data.train_split, config.data.sampling
     encoded = encode_cached(model, data.manifest, data.records, config, report, split, sampling, team)
     return CachedFrames(encoded, quarantine, report)
+
+
+def _kept_texts(
+    model: RetrievalModel, records: Sequence[Record], report: Reporter, team: Team, stack: contextlib.ExitStack
+) -> KeptTexts:
+    captions = [caption for record in records for caption in record.captions]
+    store = stack.enter_context(agreed(team, lambda: FeatureStore(text_cache(model))))
+    with report.progress("Captions", len(set(captions))) as bar:
+        return keep_texts(model, captions, store, on_progress=counted(bar), team=team)
 
 
 def _restore(

@@ -38,7 +38,11 @@ class Outcome:
 
 
 class Validation:
-    """Evaluates a model on the validation split; says once when there is none."""
+    """Evaluates a model on the validation split; says once when there is none.
+
+    Attributes:
+        split: its name, or None.
+    """
 
     def __init__(
         self,
@@ -61,8 +65,8 @@ class Validation:
         """
         self._manifest, self._config, self._team = manifest, config, team
         self._reading = reading_of(config, model)
-        self._split: str | None = config.data.val_split
-        if self._split == "test":
+        self.split: str | None = config.data.val_split
+        if self.split == "test":
             raise ConfigError(
                 "data.val_split=test would choose the checkpoint on the very videos that it is measured on:"
                 " prepare the data set with a split of its own for validation."
@@ -73,39 +77,39 @@ class Validation:
                 f"train.select_by is t2v/ or v2t/ and one of {', '.join(_NAMES)}, not {config.train.select_by!r}."
             )
         self._encoded: EncodedFrames | None = None
-        if self._split not in manifest.splits():
-            if self._split not in ("val", "none"):  # a word of the user's own is no wish for no validation
-                there = nearest(str(self._split), list(manifest.splits()))
-                raise ConfigError(f"data.val_split: {manifest.name} has no split {self._split!r}{there}")
-            self._split = None
+        if self.split not in manifest.splits():
+            if self.split not in ("val", "none"):  # a word of the user's own is no wish for no validation
+                there = nearest(str(self.split), list(manifest.splits()))
+                raise ConfigError(f"data.val_split: {manifest.name} has no split {self.split!r}{there}")
+            self.split = None
             patience = "" if config.train.patience is None else ", and train.patience ends nothing"
             report.say(
                 f"{manifest.name} has no split {config.data.val_split!r}, so no checkpoint can be chosen:"
                 f" the last is kept{patience}."
             )
         elif cache:
-            records = manifest.split(self._split)
-            self._encoded = encode_cached(model, manifest, records, config, report, self._split, team=team)
-            _require_readable(self._encoded, manifest, self._split)
+            records = manifest.split(self.split)
+            self._encoded = encode_cached(model, manifest, records, config, report, self.split, team=team)
+            _require_readable(self._encoded, manifest, self.split)
 
     def __call__(self, model: RetrievalModel, step: int) -> Outcome:
         """Evaluate the model as it is after `step` steps."""
         about = {"tvrkit": tvrkit.__version__, "dataset": self._manifest.name, "step": step}
-        if self._split is None:
+        if self.split is None:
             words = "no validation split: the last checkpoint"
             return Outcome(None, {**about, "split": None, "selected_by": words}, words)
         encoded = self._encoded or encode_split(
-            model, self._manifest, self._split, reading=self._reading, team=self._team
+            model, self._manifest, self.split, reading=self._reading, team=self._team
         )
-        _require_readable(encoded, self._manifest, self._split)
+        _require_readable(encoded, self._manifest, self.split)
         # A choice among checkpoints, no published number: it needs no protocol's whole set.
-        evaluation = evaluate_encoded(model, self._manifest, self._split, encoded, allow_missing=True, team=self._team)
+        evaluation = evaluate_encoded(model, self._manifest, self.split, encoded, allow_missing=True, team=self._team)
         metrics = {**about, **evaluation.to_dict(), "selected_by": self._config.train.select_by}
         direction, _, name = self._config.train.select_by.partition("/")
         return Outcome(
             score=float(metrics[direction][name]),
             metrics=metrics,
-            words=f"{self._split} {evaluation.words()}",
+            words=f"{self.split} {evaluation.words()}",
             lower_is_better=name in _LOWER_IS_BETTER,
         )
 
