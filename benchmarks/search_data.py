@@ -85,7 +85,7 @@ def make_texts(count: int, videos: int) -> TextFeatures:
 
 def as_queries(model: RetrievalModel, texts: TextFeatures) -> list[Query]:
     vectors = first_stage(model, texts)
-    return [Query(1.0, True, texts[i : i + 1], model.interaction, vectors[i : i + 1]) for i in range(len(texts))]
+    return [Query(1.0, True, texts[i : i + 1], model.interaction, vectors[i]) for i in range(len(texts))]
 
 
 def identity(video: int) -> str:

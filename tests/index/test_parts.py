@@ -15,7 +15,7 @@ from searching import make_model
 from tiny import HERE
 from webserver import web_server
 
-from tvrkit.core import RetrievalModel, VideoFeatures
+from tvrkit.core import RetrievalModel, TextFeatures, VideoFeatures
 from tvrkit.encode import encode_texts
 from tvrkit.encode.moments import VideoMoments
 from tvrkit.errors import DataError, VideoError
@@ -51,16 +51,43 @@ def test_of_a_single_frame_the_first_stage_is_the_similarity(settings: dict[str,
     frames = torch.nn.functional.normalize(torch.randn(7, 1, model.backbone.dim), dim=-1)
     with torch.no_grad():
         scores = model.similarity(text, VideoFeatures(frames, torch.ones(7, 1, dtype=torch.bool)))
-    assert torch.allclose(first_stage(model, text) @ frames[:, 0].T, scores, atol=1e-5)
+    vectors = torch.cat(first_stage(model, text))
+    assert torch.allclose(vectors @ frames[:, 0].T, scores, atol=1e-5)
 
 
 def test_words_enter_the_first_stage_by_their_weights(model: RetrievalModel) -> None:
     # Key words weigh 2: start, "a", end 1 each, "dog" 2; the sentence is half of the dual form.
     text = encode_texts(model, ["a dog"])
     assert text.word_weights[0, :4].tolist() == [1, 1, 2, 1]
-    words = text.word_features[0, :4]
-    by_hand = (text.text_features[0] + (words[0] + words[1] + 2 * words[2] + words[3]) / 5) / 2
+    words = text.word_features[0, :4] * torch.tensor([1, 1, 2, 1]).unsqueeze(1) / 5
+    by_hand = torch.cat([text.text_features, words]) / 2
     assert torch.allclose(first_stage(model, text)[0], by_hand, atol=1e-6)
+
+
+def test_of_one_frame_a_moment_the_first_stage_is_the_words_half_of_the_similarity(tmp_path: Path) -> None:
+    # With one frame, which is then every word's best one, however many words share a vector.
+    model = make_model(tmp_path / "m", text_side="words")
+    text = encode_texts(model, ["a dog", "a dog and a cat and a man on a mat by the sea"])
+    assert [len(vectors) for vectors in first_stage(model, text)] == [4, 8]
+    frame = torch.nn.functional.normalize(torch.randn(model.backbone.dim), dim=0)
+    weights = text.word_weights * text.word_mask
+    by_hand = (weights * (text.word_features @ frame)).sum(dim=1) / weights.sum(dim=1)
+    sums = torch.stack([(vectors @ frame).sum() for vectors in first_stage(model, text)])
+    assert torch.allclose(sums, by_hand, atol=1e-6)
+
+
+def test_a_moment_whose_words_have_a_frame_each_is_a_candidate_before_one_that_is_half_of_both(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "m", text_side="words")
+    x, y, z = torch.eye(3, model.backbone.dim)
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    text = TextFeatures(x[None], torch.stack([x, y])[None], mask, mask.float())
+    both = (x + y) / 2**0.5
+    engine = PlainEngine({"each": moments_of([torch.stack([x, y, z])]), "half": moments_of([torch.stack([both] * 3)])})
+    everything = engine.read(sum(engine.refs(), []))
+    # Both ways: (1 + 2/3) / 2 and 1/sqrt 2. The sum of the words would prefer the other: 1/2 and 1/sqrt 2.
+    scores = model.interaction(text, everything.features)[0]
+    assert scores.tolist() == pytest.approx([5 / 6, 0.5**0.5], abs=1e-3)
+    assert engine.candidates(first_stage(model, text)[0], 1) == [MomentRef("each", 0)]
 
 
 def test_frames_are_compared_by_their_best_partners_both_ways() -> None:

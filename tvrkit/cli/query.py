@@ -63,7 +63,7 @@ class _Shape:
     "--candidates",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Moments that are looked at in full.  [default: at least 200]",
+    help="Moments that are looked at in full.  [default: at least 400]",
 )
 @click.option("--exact", is_flag=True, help="Look at all of them in full.")
 @click.option(

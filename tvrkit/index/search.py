@@ -20,7 +20,7 @@ from tvrkit.index.scoring import Scorer, similarity
 if TYPE_CHECKING:
     from tvrkit.index.confidence import Judge
 
-CANDIDATES = 200
+CANDIDATES = 400
 """Moments that the second stage looks at, when nothing is said."""
 
 _CANDIDATES_A_VIDEO = 10  # at least, where many videos are asked for
