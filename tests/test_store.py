@@ -333,8 +333,9 @@ def verify(folder: Path, committed: dict[str, int]) -> int:
 def test_killed_at_any_moment_nothing_acknowledged_is_lost(tmp_path: Path, caplog) -> None:
     folder, chance = tmp_path / "store", random.Random(0)
     acknowledged: dict[str, int] = {}
-    first = 0
-    for _ in range(12):
+    first = rounds = 0
+    while rounds < 12 or (rounds < 100 and len(acknowledged) <= 100):  # a slow machine keeps less in each
+        rounds += 1
         with writer(folder, first, 4000) as process:
             assert process.stdout and process.stdout.readline() == "ready\n"
             time.sleep(chance.random() * 0.4)
@@ -344,25 +345,32 @@ def test_killed_at_any_moment_nothing_acknowledged_is_lost(tmp_path: Path, caplo
             acknowledged |= {str(i): i for i in range(first, done[-1] + 1)}
             first = done[-1] + 1
         kept = verify(folder, acknowledged)
-        assert len(acknowledged) <= kept <= len(acknowledged) + 4 * 12  # at most the batch in flight each time
+        assert len(acknowledged) <= kept <= len(acknowledged) + 4 * rounds  # at most the batch in flight each time
     assert len(acknowledged) > 100
     assert "damaged" not in caplog.text
 
 
-def test_a_segment_that_is_merged_away_while_it_is_opened(tmp_path: Path, monkeypatch, caplog) -> None:
-    checksum_of = segment.checksum_of
+@pytest.mark.parametrize(
+    ("where", "name"), [(segment, "checksum_of"), (torch.UntypedStorage, "from_file")], ids=["summed", "mapped"]
+)
+def test_a_segment_that_is_merged_away_while_it_is_opened(tmp_path: Path, monkeypatch, caplog, where, name) -> None:
+    step = getattr(where, name)
     with FeatureStore(tmp_path) as ours, FeatureStore(tmp_path) as other:
         for i in range(63):
             other.put({f"k{i}": item(i)})
 
-        def merged_meanwhile(path: Path) -> str:
-            monkeypatch.setattr(segment, "checksum_of", checksum_of)
-            other.put({"k63": item(63)})  # the 64th small segment: all of them become one
-            assert not path.exists()
-            return checksum_of(path)
+        met: list[str] = []
 
-        monkeypatch.setattr(segment, "checksum_of", merged_meanwhile)
+        def merged_meanwhile(path: str | Path, *more: object, **named: object) -> object:
+            monkeypatch.setattr(where, name, step)
+            other.put({"k63": item(63)})  # the 64th small segment: all of them become one
+            assert not Path(path).exists()
+            met.append(name)
+            return step(path, *more, **named)
+
+        monkeypatch.setattr(where, name, merged_meanwhile)
         found = ours.get([f"k{i}" for i in range(63)])
+        assert met == [name]
         assert len(found) == 63
         for i in range(63):
             assert_same(found[f"k{i}"], item(i))

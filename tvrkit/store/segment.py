@@ -146,6 +146,10 @@ def open_segment(path: Path, entry: SegmentEntry, *, checked: bool = False) -> S
             offsets = {name: file.get_tensor(name + _OFFSETS) for name in kind}
     except FileNotFoundError:  # at any of these steps: another process may have merged it away meanwhile
         raise DamagedError("it is not there") from None
+    except (RuntimeError, SafetensorError):  # torch opens it once more, by its name, and has no class for what is gone
+        if path.exists():
+            raise
+        raise DamagedError("it is not there") from None
     return Segment(tensors, offsets, frozenset(name for name, (_, shape) in kind.items() if shape is None))
 
 
