@@ -6,13 +6,16 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from media import make_black, make_video
 from searching import make_clips, make_model
-from support import Result
+from support import Result, clean_environment
 
 from tvrkit.cli import main
 from tvrkit.index.opening import open_index
@@ -121,6 +124,40 @@ def test_models_have_an_index_each(clips: Path, index: Callable[..., Result], wo
     make_video(clips / "new.mp4", num_frames=10)
     assert index().stderr.count("Encoding videos 1/1") == 2
     assert index("--status").stdout.count("5 files = 5 ok") == 2
+
+
+def test_of_several_indexes_none_stops_the_others(
+    clips: Path, index: Callable[..., Result], world: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit):  # fills an index that is told no folder
+        main(["query", "a dog", "--videos", "clips", "--model", str(world / "other"), "--workers", "0"])
+    assert "knows no folder yet" in index(code=1).stderr
+    index("clips", "--model", "MODEL")
+    alone = index()
+    assert alone.stderr.count("Nothing has changed. 4 files = 4 ok") == 1 and "knows no folder" not in alone.stderr
+    shutil.move(clips / "sub", tmp_path / "else")
+    index("else", "--model", str(world / "other"))
+    clips.rename(tmp_path / "away")
+    one_gone = index(code=1).stderr
+    assert "no folder of the index is there" in one_gone and "Nothing has changed. 2 files = 2 ok" in one_gone
+    (tmp_path / "else").rename(tmp_path / "away too")
+    assert index(code=1).stderr.count("no folder of the index is there") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_after_a_kill_it_goes_on_by_itself(
+    clips: Path, index: Callable[..., Result], world: Path, tmp_path: Path
+) -> None:
+    for number in range(60):  # other contents, the same pictures: a free atom at the end
+        data = (world / "clips/a.mp4").read_bytes()
+        (clips / f"{number}.mp4").write_bytes(data + (8 + number).to_bytes(4, "big") + b"free" + bytes(number))
+    command = [sys.executable, "-m", "tvrkit", "index", "clips", "--index", "ix", "--model", str(world / "model")]
+    with subprocess.Popen(command, cwd=tmp_path, env=clean_environment(tmp_path), stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not list(tmp_path.glob("ix/moments-*/*.safetensors")):
+            time.sleep(0.02)
+        process.kill()
+    assert "64 files = 64 ok" in index("--index", "ix").stderr  # no folder was named again
 
 
 def test_shards_and_merging(clips: Path, index: Callable[..., Result], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import click
 
 from tvrkit.cli import output
 from tvrkit.cli.opening import INDEXES, index_name, kept_indexes, load, open_with, require_places, update_index
-from tvrkit.errors import ConfigError, DataError
+from tvrkit.errors import ConfigError, DataError, TvrkitError
 from tvrkit.frames.reading import Reading
 from tvrkit.workspace import cache_folder
 
@@ -43,8 +43,32 @@ def update(choices: Choices, folders: tuple[str, ...]) -> None:
     if folders or choices.index or choices.model or choices.shard:
         _update_one(choices, folders)
         return
-    for place in kept_indexes(None, None, choices.device):
-        _update_one(dataclasses.replace(choices, index=place), ())
+    _update_all(choices, kept_indexes(None, None, choices.device))
+
+
+def _update_all(choices: Choices, kept: list[str]) -> None:
+    """Each index that knows a folder; what stops one does not stop the others."""
+    failed: list[TvrkitError] = []
+    for place in [place for place in kept if _knows_a_folder(place)] or kept:
+        try:
+            _update_one(dataclasses.replace(choices, index=place), ())
+        except TvrkitError as error:
+            failed.append(error)
+    for error in failed[:-1]:
+        output.warn(str(error))
+    if failed:
+        raise failed[-1]
+
+
+def _knows_a_folder(place: str) -> bool:
+    """Not so where only `--videos` of another command ever filled it; of one that cannot be opened its update tells."""
+    from tvrkit.index.opening import open_index
+
+    try:
+        with open_index(place) as index:
+            return bool(index.places())
+    except TvrkitError:
+        return True
 
 
 def _update_one(choices: Choices, folders: tuple[str, ...]) -> None:
@@ -71,8 +95,10 @@ def _update_one(choices: Choices, folders: tuple[str, ...]) -> None:
             engine=choices.engine,
             only=choices.shard,
             beside=whole,
+            planned_as=lambda planned: _note_places(choices, index, planned),
         )
-        _note_places(choices, index, planned)
+        if choices.prune:
+            _prune(index)
         _tell(choices, planned, [index, *([whole] if whole else [])])
     if absent:
         raise DataError(
@@ -82,14 +108,18 @@ def _update_one(choices: Choices, folders: tuple[str, ...]) -> None:
 
 
 def _note_places(choices: Choices, index: VideoIndex, planned: Plan) -> None:
+    """At once: whatever ends the run, `tvrkit index` alone knows where to go on."""
     from tvrkit.index.scan import is_below
-    from tvrkit.index.update import prune
 
     places = list(dict.fromkeys([*index.places(), *planned.places]))
     outermost = [place for place in places if not any(is_below(place, other) for other in places if other != place)]
     index.set_places([place for place in outermost if not choices.prune or _may_be_there(place)])
-    if choices.prune:
-        output.say(f"Forgotten: {prune(index)} contents without a file.")
+
+
+def _prune(index: VideoIndex) -> None:
+    from tvrkit.index.update import prune
+
+    output.say(f"Forgotten: {prune(index)} contents without a file.")
 
 
 def _tell(choices: Choices, planned: Plan, indexes: list[VideoIndex]) -> None:

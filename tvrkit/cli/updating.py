@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from types import FrameType
@@ -34,6 +34,7 @@ def update_index(
     engine: str = "local",
     only: Shard | None = None,
     beside: VideoIndex | None = None,
+    planned_as: Callable[[Plan], None] | None = None,
 ) -> Plan:
     """Bring the index up to date with what lies at some places, and say what cannot be read.
 
@@ -47,6 +48,7 @@ def update_index(
         engine: `local`, or `ray`.
         only: the i-th of n parts of the paths.
         beside: another index; what that has is not encoded.
+        planned_as: told what is there before anything is encoded.
 
     Raises:
         DataError: a place is not there, or holds no video.
@@ -59,6 +61,8 @@ def update_index(
     with _ended_by_sigterm():
         with _late_bar("Looking at new files") as hashed:
             planned = plan(index, places, only=only, emptied=emptied, on_progress=hashed)
+        if planned_as is not None:
+            planned_as(planned)
         if rebuild or retry_failed:
             contents = list(dict.fromkeys(row.identity for row in planned.files.values() if row.identity))
             index.forget(contents, failures_only=not rebuild)
