@@ -167,16 +167,18 @@ def test_a_clip_is_made_by_a_process_that_can_be_killed(tmp_path):
     before = _children()
 
     def strike():  # once it writes
+        while not (born := _children() - before):
+            time.sleep(0.005)
         while not list(tmp_path.glob("clips/.b.mp4.*.tmp")):
             time.sleep(0.005)
-        (victim,) = _children() - before
+        (victim,) = born
         os.kill(victim, 9)
 
-    thread = threading.Thread(target=strike)
+    thread = threading.Thread(target=strike, daemon=True)
     thread.start()
     with pytest.raises(VideoTimeoutError, match="SIGKILL"):
         cut_clip(path, 0.0, 28.0, tmp_path / "clips" / "b.mp4", mode="encode")
-    thread.join()
+    thread.join(120)
     with pytest.raises(VideoTimeoutError, match=r"within 0.3 s"):
         cut_clip(path, 0.0, 28.0, tmp_path / "clips" / "b.mp4", mode="encode", timeout_seconds=0.3)
     assert [entry.name for entry in (tmp_path / "clips").iterdir()] == ["a.mp4"]

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from dataclasses import replace
 from itertools import pairwise
 
@@ -193,9 +192,10 @@ def test_an_edit_list_and_a_late_start_shift_the_cuts(tmp_path):
 
 @posix
 @pytest.mark.parametrize(
-    ("how", "word"), [pytest.param("hang", "within 2 s", marks=pytest.mark.slow), ("crash", "SIGSEGV")]
+    ("how", "limit", "word"),
+    [pytest.param("hang", 10.0, "within 10 s", marks=pytest.mark.slow), ("crash", 120.0, "SIGSEGV")],
 )
-def test_a_film_that_hangs_or_crashes_ends_there_and_the_next_comes(tmp_path, video, how, word):
+def test_a_film_that_hangs_or_crashes_ends_there_and_the_next_comes(tmp_path, video, how, limit, word):
     path = make_video(tmp_path / "long.mp4", num_frames=400)
     numbers = cut([path], replace(SMALL, cut="fixed"), transform=number_of)[2].frames
     parts = cut(
@@ -203,7 +203,7 @@ def test_a_film_that_hangs_or_crashes_ends_there_and_the_next_comes(tmp_path, vi
         replace(SMALL, cut="fixed"),
         workers=1,
         transform=Misbehave(how, on=int(numbers[0, 0])),
-        timeout_seconds=2.0,
+        timeout_seconds=limit,
     )
     assert [part.error is None for part in parts] == [True, True, False, True]
     assert isinstance(parts[2].error, VideoTimeoutError) and word in parts[2].error.reason
@@ -225,15 +225,14 @@ def test_what_pyav_cannot_read_decord_cuts_into_windows(tmp_path):
 
 
 def test_leaving_in_the_middle_of_a_film_hangs_nothing(film, video, monkeypatch):
-    start, others = time.monotonic(), set(threading.enumerate())
-    with MomentPool(Reading(workers=2), None, 4, replace(SMALL, cut="fixed")) as pool:
+    others = set(threading.enumerate())
+    with MomentPool(Reading(workers=2, timeout_seconds=1000), None, 4, replace(SMALL, cut="fixed")) as pool:
         parts = pool.imap([str(film)] * 9)
         next(parts)
         held = pool.imap([str(film)] * 3)  # abandoned, and never closed
         next(held)
         parts.close()
         assert next(pool.imap([str(video("h264.mp4"))])).error is None
-    assert time.monotonic() - start < 30
     left = set(threading.enumerate()) - others
     assert not [thread for thread in left if thread.name.startswith("tvrkit-decode")]
     with pytest.raises(ConfigError, match="closed"):

@@ -25,7 +25,7 @@ def requests(video, names, **options) -> list[FrameRequest]:
     return [FrameRequest(str(video(name)), **options) for name in names]
 
 
-def gone(pid: int, seconds: float = 10.0) -> bool:
+def gone(pid: int, seconds: float = 120.0) -> bool:
     """Whether a process ends within so many seconds (a zombie has ended)."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -172,12 +172,10 @@ def test_a_worker_that_dies_costs_its_video_only(video, how, word):
 def test_a_worker_that_hangs_is_replaced_within_the_limit(video):
     asked = requests(video, ["h264.mp4"] * 4, num_frames=2)
     asked[1] = FrameRequest(asked[1].path, 3)
-    start = time.monotonic()
-    with DecodePool(2, Misbehave("hang", on=8), timeout_seconds=1) as pool:
+    with DecodePool(2, Misbehave("hang", on=8), timeout_seconds=3) as pool:
         got = list(pool.imap(asked))
-    assert time.monotonic() - start < 20
     assert isinstance(got[1].error, VideoTimeoutError)
-    assert got[1].error.reason == "could not be read within 1 s"
+    assert got[1].error.reason == "could not be read within 3 s"
     assert [d.frames.ravel().tolist() for d in got if d.error is None] == [[12, 37]] * 3
 
 
@@ -218,7 +216,7 @@ def test_a_worker_killed_while_it_waits_costs_nothing(video):
     with DecodePool(1) as pool:
         next(pool.imap(requests(video, ["h264.mp4"], num_frames=2)))
         os.kill(pool.pids[0], signal.SIGKILL)
-        time.sleep(0.2)
+        assert gone(pool.pids[0])
         (got,) = pool.imap(requests(video, ["h264.mp4"], num_frames=2))
         assert got.error is None
 
@@ -230,15 +228,17 @@ sys.path[:0] = [{repo!r}, {tests!r}]
 from pool_transforms import Misbehave
 from tvrkit.frames.pool import DecodePool
 from tvrkit.frames.reader import FrameRequest
-with DecodePool(2, Misbehave("hang", on=25), timeout_seconds=1000) as pool:
+with DecodePool(2, Misbehave("hang", on=25, signs={signs!r}), timeout_seconds=1000) as pool:
     asked = [FrameRequest({path!r}, 2)] * 2 + [FrameRequest({path!r}, 1)] * 9
     for decoded in pool.imap(asked):
-        print(decoded.frames.ravel().tolist(), *pool.pids, flush=True)
+        print(decoded.frames.ravel().tolist(), flush=True)
 """
 
 
-def start_script(video) -> tuple[subprocess.Popen[str], list[int]]:
-    code = _SCRIPT.format(repo=str(REPO), tests=str(REPO / "tests"), path=str(video("h264.mp4")))
+def start_script(video, signs: Path) -> tuple[subprocess.Popen[str], list[int]]:
+    """The process, and its two workers, which hang."""
+    signs.touch()
+    code = _SCRIPT.format(repo=str(REPO), tests=str(REPO / "tests"), path=str(video("h264.mp4")), signs=str(signs))
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,
@@ -246,33 +246,32 @@ def start_script(video) -> tuple[subprocess.Popen[str], list[int]]:
         text=True,
         start_new_session=True,
     )
-    process.stdout.readline()
-    words = process.stdout.readline().split("]")
-    assert words[0] == "[12, 37"
-    time.sleep(1.0)  # by now both workers hang
-    return process, [int(pid) for pid in words[1].split()]
+    assert [process.stdout.readline() for _ in range(2)] == ["[12, 37]\n"] * 2
+    end = time.monotonic() + 120
+    while len(busy := signs.read_text().splitlines()) < 6:  # the four frames that come, and the two that never do
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.02)
+    return process, sorted({int(pid) for pid in busy})
 
 
 @posix
 @pytest.mark.slow
 @pytest.mark.parametrize("whole_terminal", [True, False])
-def test_ctrl_c_leaves_no_process_behind(video, whole_terminal):
-    process, pids = start_script(video)
-    start = time.monotonic()
+def test_ctrl_c_leaves_no_process_behind(video, tmp_path, whole_terminal):
+    process, pids = start_script(video, tmp_path / "signs")
     # A terminal sends it to every process; `kill -INT` to one.
     (os.killpg if whole_terminal else os.kill)(process.pid, signal.SIGINT)
-    _, stderr = process.communicate(timeout=30)
-    assert time.monotonic() - start < 10
+    _, stderr = process.communicate(timeout=120)
     assert process.returncode != 0 and stderr.rstrip().endswith("KeyboardInterrupt")
     assert len(pids) == 2 and all(gone(pid) for pid in pids)
 
 
 @posix
 @pytest.mark.slow
-def test_workers_do_not_outlive_a_parent_that_is_killed(video):
-    process, pids = start_script(video)
+def test_workers_do_not_outlive_a_parent_that_is_killed(video, tmp_path):
+    process, pids = start_script(video, tmp_path / "signs")
     process.kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert len(pids) == 2 and all(gone(pid) for pid in pids)
 
 
