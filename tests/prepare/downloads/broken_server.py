@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -66,6 +65,7 @@ class Site:
         then: for every GET after the faults.
         head: answers HEAD; else 405.
         requests: method, path and headers of every request.
+        over: set when it serves no more; nobody pauses beyond that.
     """
 
     url: str
@@ -77,6 +77,7 @@ class Site:
     head: bool = False
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    over: threading.Event = field(default_factory=threading.Event)
 
     def asked(self, path: str) -> list[dict[str, str]]:
         """Headers of the GETs for a path, in order."""
@@ -108,6 +109,7 @@ def serving(files: dict[str, bytes], faults: dict[str, Sequence[Fault]] | None =
     try:
         yield site
     finally:
+        site.over.set()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -151,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.redirect is not None:
             self._plain(302, Location=fault.redirect)
         elif fault.status is not None:
-            time.sleep(fault.pause)
+            self.site.over.wait(fault.pause)
             self._plain(fault.status, **({"Retry-After": fault.retry_after} if fault.retry_after else {}))
         elif fault.page:
             self._plain(200, b"<!DOCTYPE html><html><body>Can't scan this file for viruses</body></html>")
@@ -221,12 +223,12 @@ class _Handler(BaseHTTPRequestHandler):
             for i in range(len(sent)):
                 self.wfile.write(sent[i : i + 1])
                 self.wfile.flush()
-                time.sleep(fault.drip)
+                self.site.over.wait(fault.drip)
         else:
             half = len(sent) // 2 if fault.pause or fault.meet else 0
             self.wfile.write(sent[:half])
             self.wfile.flush()
-            time.sleep(fault.pause)
+            self.site.over.wait(fault.pause)
             if fault.meet is not None:
                 fault.meet.wait()
             self.wfile.write(sent[half:])

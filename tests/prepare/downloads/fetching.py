@@ -46,7 +46,7 @@ def asset(*urls: str, name: str = "a.bin", **more) -> Asset:
 
 def fetch(folder: Path, *assets: Asset, **more) -> Fetched:
     """Download with little patience, so that a test of failures takes no seconds."""
-    settings = {"retries": 2, "timeout_seconds": 5.0, "backoff_seconds": 0.001, **more}
+    settings = {"retries": 2, "timeout_seconds": 60.0, "backoff_seconds": 0.001, **more}
     return download_all(assets, folder, **settings)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -73,46 +72,41 @@ def test_every_source_is_tried_and_named(tmp_path: Path) -> None:
 
 
 def test_a_stalled_connection_is_broken_off_and_gone_on_with(tmp_path: Path) -> None:
-    with serving({PATH: BODY}, {PATH: [Fault(pause=3.0), Fault(cut=500, drip=0.05)]}) as site:
-        started = time.monotonic()
-        assert is_whole(tmp_path, fetch(tmp_path, asset(site.url + PATH), timeout_seconds=0.3))
-        assert time.monotonic() - started < 2.5
+    with serving({PATH: BODY}, {PATH: [Fault(pause=1000.0), Fault(drip=0.05)]}) as site:
+        assert is_whole(tmp_path, fetch(tmp_path, asset(site.url + PATH), timeout_seconds=1.0, retries=5))
         assert [headers.get("range", "bytes=0-") for headers in site.asked(PATH)][1] == "bytes=25000-"
 
 
 def test_servers_that_only_stall_or_drip_are_given_up(tmp_path: Path) -> None:
     for fault, words in (
-        (Fault(pause=3.0, status=200), "it stopped sending"),
+        (Fault(pause=1000.0, status=200), "it stopped sending"),
         (Fault(drip=0.05), "less than 1 kB a se"),
     ):
         with serving({PATH: BODY}) as site:
             site.then[PATH] = fault
-            started = time.monotonic()
             text = sentence(fetch(tmp_path, asset(site.url + PATH), timeout_seconds=0.2, retries=1))
-            assert words in text and time.monotonic() - started < 2.5
+            assert words in text
 
 
 def test_a_head_that_never_ends_is_given_up(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+        port, over = server.getsockname()[1], threading.Event()
 
         def drip() -> None:
             try:
                 with server.accept()[0] as connection:
                     connection.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
-                    for _ in range(25):
+                    while not over.wait(0.05):
                         connection.sendall(b"a")
-                        time.sleep(0.05)
             except OSError:
                 pass
 
         threads = [threading.Thread(target=drip, daemon=True) for _ in range(2)]
         for thread in threads:
             thread.start()
-        started = time.monotonic()
         wanted = asset(f"http://127.0.0.1:{port}/a", size=9)
         assert "no answer in time" in sentence(fetch(tmp_path, wanted, timeout_seconds=0.1, retries=1))
-        assert time.monotonic() - started < 2
+        over.set()
         for thread in threads:
             thread.join()
 
