@@ -163,9 +163,9 @@ def check(place: Path, world: World) -> set[str]:
 def test_killed_at_random_moments(world: World, victims: subprocess.Popen[str], tmp_path: Path) -> None:
     place, chance = tmp_path / "ix", random.Random(5)
     words, kept, kills = arguments(world, place), set[str](), 0
-    assert killed_after(victims, 60, 0.0, arguments(world, tmp_path / "scratch"))[0] == 0  # it has loaded all by now
+    assert killed_after(victims, 600, 0.0, arguments(world, tmp_path / "scratch"))[0] == 0  # it has loaded all by now
     begun = time.monotonic()
-    assert killed_after(victims, 60, 0.0, arguments(world, tmp_path / "undisturbed"))[0] == 0
+    assert killed_after(victims, 600, 0.0, arguments(world, tmp_path / "undisturbed"))[0] == 0
     whole = time.monotonic() - begun
     counts = []
     while kills < KILLS:
@@ -176,6 +176,7 @@ def test_killed_at_random_moments(world: World, victims: subprocess.Popen[str], 
         if (place / "index.json").exists():
             now = check(place, world)
             assert kept | told <= now  # what was kept before this kill, and before it was told
+            whole *= 1.0 if now > kept else 1.05  # it got nowhere: this machine has become slower
             kept = now
         counts.append(len(kept))
         if len(kept) > 20:  # begin anew, so that there is always something to interrupt
@@ -217,7 +218,7 @@ def start(world: World, place: Path, cwd: Path, workers: int, clips: Path | None
 def test_two_at_once(world: World, tmp_path: Path) -> None:
     place = tmp_path / "ix"
     running = [start(world, place, tmp_path, 0) for _ in range(2)]
-    said = [process.communicate(timeout=120)[1] for process in running]
+    said = [process.communicate(timeout=300)[1] for process in running]
     assert [process.returncode for process in running] == [0, 0], said
     assert all("31 files = 27 ok + 3 failed + 1 blank" in words for words in said)
     assert check(place, world) == world.rows.keys()
@@ -232,7 +233,7 @@ def test_interrupted_it_says_what_is_kept(world: World, tmp_path: Path, kind: si
         (clips / f"{i}.mp4").write_bytes(data + (8 + i).to_bytes(4, "big") + b"free" + bytes(i))
     place = tmp_path / "ix"
     with start(world, place, tmp_path, 2, clips) as process:
-        deadline = time.monotonic() + 100
+        deadline = time.monotonic() + 300
         while not list(place.rglob("*.safetensors")):
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.02)
@@ -240,14 +241,14 @@ def test_interrupted_it_says_what_is_kept(world: World, tmp_path: Path, kind: si
             os.killpg(process.pid, kind)  # as a terminal does
         else:
             process.send_signal(kind)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=300)
     assert process.returncode == code and "Traceback" not in err
     told = re.search(r"(\d+) of 150 videos are done and kept", err)
     with SegmentIndex(str(place)) as index:
         kept = len(index.identities()) + len(index.failures())
     assert told and int(told[1]) <= kept and 0 < kept < 150
     with pytest.raises(ProcessLookupError):  # no reader is left behind
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             os.killpg(process.pid, 0)
             time.sleep(0.05)
@@ -275,7 +276,7 @@ def test_a_disk_that_is_full(world: World, tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
         check=False,
     )
     assert done.stdout.split() == ["first:", "1", "verified:", "0", "second:", "0"], done.stderr

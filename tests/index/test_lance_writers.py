@@ -75,8 +75,9 @@ def check(index: LanceIndex) -> set[int]:
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     place, chance = str(tmp_path / "x.lance"), random.Random(3)
     kept: set[int] = set()
-    kills = 0
-    for _ in range(4):
+    kills = rounds = 0
+    while rounds < 4 or (rounds < 40 and len(kept) <= 10):  # a slow machine keeps less in each
+        rounds += 1
         pair = [start(place, 0, 400, tmp_path) for _ in range(2)]
         for process in pair:
             assert process.stdout is not None and process.stdout.readline() == "ready\n"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from indexing import assert_same, make_moments, meta_of, open_new, rows_of
@@ -254,12 +254,13 @@ def test_what_comes_fast_is_kept_together_but_soon(
     model: RetrievalModel, real: Path, real_index: SegmentIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     puts: list[int] = []
-    put = real_index.put
+    put, now = real_index.put, [1000.0]
+    monkeypatch.setattr(update_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(real_index, "put", lambda videos: puts.append(len(videos)) or put(videos))
 
     def answers(model: object, paths: object, **settings: object):
         for i, _ in enumerate(paths):  # type: ignore[call-overload]
-            time.sleep(0.3 if i == 3 else 0)
+            now[0] += 0.3 if i == 3 else 0.01
             yield make_moments(i, dim=model.backbone.dim) if i else VideoError("x", "bad")  # type: ignore[attr-defined]
 
     monkeypatch.setattr("tvrkit.index.encoding.iter_anywhere", answers)
