@@ -28,7 +28,7 @@ class TeamError(AssertionError):
     """A process died, did not end in time, or raised what cannot travel; the text has its traceback."""
 
 
-def run_team(function: Callable[..., Any], size: int, *args: Any, timeout: float = 120.0) -> list[Any]:
+def run_team(function: Callable[..., Any], size: int, *args: Any, timeout: float = 300.0) -> list[Any]:
     """Call `function(team, *args)` in `size` fresh processes that talk over gloo.
 
     Returns:

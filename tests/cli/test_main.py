@@ -108,7 +108,7 @@ def test_interrupted(tmp_path):
     assert said.startswith("Checking")
     time.sleep(0.3)  # somewhere in the import of torch
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert (process.returncode, out, err.strip()) == (130, "", "Interrupted.")
 
 
