@@ -64,6 +64,6 @@ def browse(page: Path, profile: Path, proxy: Proxy, *flags: str) -> subprocess.C
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=300,
         check=True,
     )

@@ -45,7 +45,7 @@ class Tab:
         message = {"id": self._next, "method": method, "params": parameters}
         self._socket.send(json.dumps(message | ({"sessionId": self._session} if self._session else {})))
         while True:
-            answer = json.loads(self._socket.recv(timeout=30))
+            answer = json.loads(self._socket.recv(timeout=120))
             if answer.get("id") == self._next and "method" not in answer:
                 assert "error" not in answer, (method, answer["error"])
                 return answer["result"]
@@ -73,7 +73,7 @@ class Tab:
         assert "exceptionDetails" not in done, (script, done["exceptionDetails"])
         return done["result"].get("value")
 
-    def wait(self, script: str, seconds: float = 10) -> Any:
+    def wait(self, script: str, seconds: float = 120) -> Any:
         """Until an expression is true (an element is); its value."""
         end = time.monotonic() + seconds
         while (value := self.run(script)) in (None, False, 0, ""):
@@ -151,17 +151,17 @@ def running_browser() -> Iterator[ClientConnection]:
         command = [str(BROWSER), *_FLAGS, f"--user-data-dir={profile}", "about:blank"]
         process = subprocess.Popen(command, stderr=words, stdout=subprocess.DEVNULL, start_new_session=True)
         try:
-            with connect(_address(process, words), max_size=None, open_timeout=30) as socket:
+            with connect(_address(process, words), max_size=None, open_timeout=120) as socket:
                 yield socket
                 socket.send(json.dumps({"id": 0, "method": "Browser.close"}))
-            process.wait(timeout=10)
+            process.wait(timeout=120)
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
 
 
-def _address(process: subprocess.Popen[bytes], words: Any, seconds: float = 30) -> str:
+def _address(process: subprocess.Popen[bytes], words: Any, seconds: float = 120) -> str:
     end = time.monotonic() + seconds
     while time.monotonic() < end and process.poll() is None:
         words.seek(0)

@@ -97,7 +97,7 @@ def served_page(folder: Path) -> Iterator[Site]:
     try:
         yield Site(_address(process, words.name), clips)
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 130, Path(words.name).read_text()
+        assert process.wait(timeout=120) == 130, Path(words.name).read_text()
     finally:
         if process.poll() is None:
             process.kill()
@@ -106,7 +106,7 @@ def served_page(folder: Path) -> Iterator[Site]:
 
 
 def _address(process: subprocess.Popen[bytes], words: str) -> str:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while time.monotonic() < end and process.poll() is None:
         said = Path(words).read_text()
         if "Serving at " in said:
