@@ -45,9 +45,11 @@ def running_proxy() -> Iterator[Proxy]:
     with Proxy() as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def browse(page: Path, profile: Path, proxy: Proxy, *flags: str) -> subprocess.CompletedProcess[str]:
