@@ -54,8 +54,8 @@ def _update_all(choices: Choices, kept: list[str]) -> None:
             _update_one(dataclasses.replace(choices, index=place), ())
         except TvrkitError as error:
             failed.append(error)
-    for error in failed[:-1]:
-        output.warn(str(error))
+    for one in failed[:-1]:
+        output.warn(str(one))
     if failed:
         raise failed[-1]
 
