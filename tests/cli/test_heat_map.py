@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from tvrkit.cli.answers import explained
 from tvrkit.cli.heat_map import WIDTH, heat_map, print_heat_map
 from tvrkit.index.explain import Explanation
+from tvrkit.index.hits import FoundMoment, Hit
 
 
 def make(words: tuple[str, ...], rows: list[list[float]], last_second: float = 10.0) -> Explanation:
@@ -73,3 +75,9 @@ def test_a_terminal_that_knows_no_blocks(monkeypatch: pytest.MonkeyPatch, capsys
     sys.stdout.flush()
     text = raw.getvalue().decode("ascii")
     assert re.search(r"dog x2  +\.*:*#@##  1\.00 at 00:10", text) and "\x1b" not in text
+
+
+def test_above_it_stands_the_moment_that_is_explained() -> None:
+    best = FoundMoment(3, 72.0, 80.0, 76.0, 0.5, None)
+    hit = Hit(1, 0.5, None, "0" * 32, "/else/beach.mp4", (), 900.0, (best,))
+    assert explained(hit) == "1. /else/beach.mp4, 01:12-01:20"

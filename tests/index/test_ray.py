@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +59,7 @@ def test_without_ray_the_line_to_install_it_is_named(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
-def test_ray_encodes_what_one_process_does_bit_for_bit(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_ray_encodes_what_one_process_does_bit_for_bit(tmp_path: Path, request: pytest.FixtureRequest, capfd) -> None:
     clips = make_clips(tmp_path / "clips")
     (clips / "broken.mp4").write_bytes(os.urandom(5000))
     model = make_model(tmp_path / "model", nearest_frame=True)
@@ -75,9 +76,11 @@ def test_ray_encodes_what_one_process_does_bit_for_bit(tmp_path: Path, request: 
             todo = [(identity, row.path) for identity, row in looked.todo.items()]
             assert len(todo) == 4 + 1 + 2
             counts: list[tuple[int, int]] = []
+            capfd.readouterr()  # what Ray said when it started
             place = RayPlace(encoders=2)
             encode_on_ray(index, todo, reading=HERE, place=place, on_progress=lambda *now: counts.append(now))
             assert counts[-1] == (7, 2)
+            assert not re.search(r"\b(INFO|WARNING)\b", capfd.readouterr().err)  # of Ray Data: its bars, its seconds
             assert not plan(index, wanted).todo, "a second run has nothing to do"
             expected, found = dict(local.iter_videos()), dict(index.iter_videos())
             assert len(expected) == 4 and len(found) == 5

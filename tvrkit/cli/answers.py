@@ -97,9 +97,13 @@ def print_answer(answer: Answer, explanations: Mapping[int, Explanation] = {}) -
     output.print_table(columns, rows, tight=True)
     for hit in answer.hits:
         if hit.rank in explanations:
-            first_moment = hit.moments[0]
-            span = f"{moment(first_moment.start_seconds)}-{moment(first_moment.end_seconds)}"
-            print_heat_map(explanations[hit.rank], f"{hit.rank}. {shown(hit.path)}, {span}")
+            print_heat_map(explanations[hit.rank], explained(hit))
+
+
+def explained(hit: Hit) -> str:
+    """What a heat map stands below: the hit, and its best moment, which is the one explained."""
+    best = hit.moments[0]
+    return f"{hit.rank}. {shown(hit.path)}, {moment(best.start_seconds)}-{moment(best.end_seconds)}"
 
 
 def shown(path: str) -> str:

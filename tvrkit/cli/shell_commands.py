@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvrkit.cli import output
-from tvrkit.cli.answers import json_of, print_answer, print_hits, shown, tell_confidence
+from tvrkit.cli.answers import explained, json_of, print_answer, print_hits, tell_confidence
 from tvrkit.cli.query_parts import file_part, text_part
 from tvrkit.cli.query_where import parse_where
 from tvrkit.errors import ConfigError
@@ -118,7 +118,7 @@ class Shell:
             return
         from tvrkit.cli.heat_map import print_heat_map
 
-        print_heat_map(explanation, f"{hit.rank}. {shown(hit.path)}")
+        print_heat_map(explanation, explained(hit))
 
     def _cut(self, text: str) -> None:
         from tvrkit.cli.query_cut import cut_moments

@@ -95,6 +95,7 @@ def _ray() -> Any:
         import ray.data
     except ImportError as error:
         raise InstallError(f"--engine ray needs Ray ({error}): `pip install 'tvrkit[ray]'`.") from None
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # how far it is, this process says itself
     return ray
 
 
