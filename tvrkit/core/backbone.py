@@ -48,6 +48,8 @@ class Backbone(nn.Module):
             outside.
     """
 
+    kept_texts: KeptTexts | None = None
+
     def __init__(self, spec: BackboneSpec, clip: Any, *, max_words: int, key_words: bool) -> None:
         super().__init__()
         self.spec = spec
@@ -69,7 +71,6 @@ class Backbone(nn.Module):
             key_words=key_words,
         )
         self.max_words = self.tokenizer.max_words
-        self.kept_texts: KeptTexts | None = None
         # The folder that they came from may be gone when the model is written: a checkpoint makes room for newer ones.
         self.bpe_file = bpe_file(spec)
 

@@ -11,7 +11,6 @@ import torch
 
 from tvrkit.config import Config
 from tvrkit.core import RetrievalModel, build_model, load_model
-from tvrkit.core.kept_texts import KeptTexts
 from tvrkit.data import Quarantine, with_key_words
 from tvrkit.distributed import Team
 from tvrkit.distributed.agree import agreed
@@ -81,10 +80,15 @@ def start(
     stack.callback(source.close)
     validation = Validation(model, data.manifest, config, report, cache=still, team=team)
     # A sharded projection cannot be called by itself.
-    if cache and model.backbone.text_stands_still and config.train.parallel == "ddp":
+    if model.backbone.text_stands_still and config.train.parallel == "ddp":
         splits = [config.data.train_split, *([config.data.val_split] if validation.split else [])]
         records = [record for split in splits for record in data.manifest.split(split)]
-        model.backbone.kept_texts = _kept_texts(model, records, report, team, stack)
+        kept = agreed(team, lambda: FeatureStore(text_cache(model))) if cache else None
+        if kept is not None:
+            stack.callback(kept.close)
+        captions = [caption for record in records for caption in record.captions]
+        with report.progress("Captions", len(set(captions))) as bar:
+            model.backbone.kept_texts = keep_texts(model, captions, kept, on_progress=counted(bar), team=team)
 
     prepare_towers(model, config.train)
     parallel = parallel_of(config.train.parallel, model, objective, team, torch.device(device))
@@ -180,15 +184,6 @@ def _source(
     split, sampling = config.data.train_split, config.data.sampling
     encoded = encode_cached(model, data.manifest, data.records, config, report, split, sampling, team)
     return CachedFrames(encoded, quarantine, report)
-
-
-def _kept_texts(
-    model: RetrievalModel, records: Sequence[Record], report: Reporter, team: Team, stack: contextlib.ExitStack
-) -> KeptTexts:
-    captions = [caption for record in records for caption in record.captions]
-    store = stack.enter_context(agreed(team, lambda: FeatureStore(text_cache(model))))
-    with report.progress("Captions", len(set(captions))) as bar:
-        return keep_texts(model, captions, store, on_progress=counted(bar), team=team)
 
 
 def _restore(
