@@ -132,9 +132,7 @@ class Backbone(nn.Module):
 
     def text_parameters(self) -> Iterator[nn.Parameter]:
         """The text tower's parameters."""
-        for name, parameter in self.clip.named_parameters():
-            if not name.startswith(("visual.", "logit_scale", "logit_bias")):
-                yield parameter
+        return towers.text_parameters(self.clip)
 
     @property
     def text_stands_still(self) -> bool:

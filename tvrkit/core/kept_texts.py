@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from tvrkit.core.features import Tokens
@@ -40,4 +39,4 @@ def keys_of(tokens: Tokens) -> Sequence[str]:
 
 def cut(states: Tensor, word_mask: Tensor) -> list[Tensor]:
     """The rows of states (T, 1 + W, width) without pads, as they are kept."""
-    return [row[: count + 1] for row, count in zip(states, torch.as_tensor(word_mask).sum(dim=1).tolist(), strict=True)]
+    return [row[: count + 1] for row, count in zip(states, word_mask.sum(dim=1).tolist(), strict=True)]

@@ -34,9 +34,11 @@ def may_be_trimmed(clip: nn.Module) -> bool:
 def text_trunk(clip: nn.Module) -> Iterator[nn.Parameter]:
     """Parameters of what `text_states` computes: of Hugging Face's towers all but the projection, else all."""
     tower = text_tower(clip)
-    if _is_hugging_face(tower):
-        yield from tower.transformer.parameters()
-        return
+    return tower.transformer.parameters() if _is_hugging_face(tower) else text_parameters(clip)
+
+
+def text_parameters(clip: nn.Module) -> Iterator[nn.Parameter]:
+    """Parameters of the whole text tower."""
     for name, parameter in clip.named_parameters():
         if not name.startswith(("visual.", "logit_scale", "logit_bias")):
             yield parameter
