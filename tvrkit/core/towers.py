@@ -1,4 +1,4 @@
-"""Sentence and word features out of open_clip's text towers, which themselves give the sentence only.
+"""What open_clip's towers compute, in two parts where a trunk may stand still below a projection that learns.
 
 Word features are every position after the final norm and the projection, so that they lie in the space of the frames.
 """
@@ -29,6 +29,27 @@ def may_be_trimmed(clip: nn.Module) -> bool:
     if _is_hugging_face(tower):
         return True
     return tower.attn_mask is not None and not _has_class_token(tower) and _pool_type(tower) != "last"
+
+
+def image_head(clip: nn.Module) -> nn.Module | None:
+    """The projection over pooled states that timm's image towers have apart (`timm_proj`), where there is one."""
+    visual = getattr(clip, "visual", None)
+    head = getattr(visual, "head", None) if hasattr(visual, "trunk") else None
+    # An attention pool in it needs the whole grid of patches.
+    return head if isinstance(head, nn.Sequential) and len(head) and not hasattr(head, "pool") else None
+
+
+def image_trunk(clip: Any) -> nn.Module:
+    """What `image_states` computes with: the image tower without `image_head`."""
+    trunk: nn.Module = clip.visual if image_head(clip) is None else clip.visual.trunk
+    return trunk
+
+
+def image_states(clip: Any, pixels: Tensor) -> Tensor:
+    """Features (N, R) of pictures (N, 3, H, W) before `image_head`: open_clip's own where there is none."""
+    states: Tensor
+    states = clip.encode_image(pixels, normalize=False) if image_head(clip) is None else clip.visual.trunk(pixels)
+    return states
 
 
 def text_trunk(clip: nn.Module) -> Iterator[nn.Parameter]:

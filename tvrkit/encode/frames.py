@@ -1,6 +1,6 @@
 """Video files to raw frame features: decoded ahead by worker processes, encoded some at a time, shared by a team.
 
-Letters: V videos, F frames, D feature dimension.
+Letters: V videos, F frames.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def iter_encoded(
                 [decoded.duration_seconds or 0.0 for _, decoded, _ in good],
                 failures,
                 num_frames,
-                model.backbone.dim,
+                model.backbone.image_width,
             )
 
 

@@ -19,7 +19,7 @@ _LOOK_UP = 1024  # videos asked of the store at a time
 
 
 def frame_cache(model: RetrievalModel) -> Path:
-    """Folder where commands keep the frame features of a vision tower; deleting it costs time only."""
+    """Folder where commands keep the raw frame features of an image tower; deleting it costs time only."""
     return cache_folder() / "frames" / model.vision_fingerprint()[:16]
 
 
@@ -36,7 +36,7 @@ def look_up(
     """
     failures: dict[int, VideoError] = {}
     if store is None:
-        return padded([], [], [], [], failures, num_frames, model.backbone.dim), dict.fromkeys(rows, "")
+        return padded([], [], [], [], failures, num_frames, model.backbone.image_width), dict.fromkeys(rows, "")
     fingerprint = model.vision_fingerprint()
     keys: dict[int, str] = {}
     for row in rows:
@@ -44,7 +44,7 @@ def look_up(
             keys[row] = _key(requests[row], fingerprint)
         except VideoError as error:
             failures[row] = error
-    stored = _stored(store, keys, failures, num_frames, model.backbone.dim)
+    stored = _stored(store, keys, failures, num_frames, model.backbone.image_width)
     found = set(stored.rows.tolist())
     return stored, {row: key for row, key in keys.items() if row not in found}
 

@@ -1,6 +1,6 @@
 """The model's towers over captions, over raw frame features and over pixels: evaluation mode, no gradient, on the CPU.
 
-Letters: T texts, V videos, F frames, D feature dimension.
+Letters: T texts, V videos, F frames, R width of raw frame features (`EncodedFrames`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def encode_texts(
 
 @torch.no_grad()
 def encode_videos(model: RetrievalModel, frames: Tensor, frame_mask: Tensor, batch_size: int = 128) -> VideoFeatures:
-    """Features of videos (temporal encoder and normalisation) from raw frame features (V, F, D), on the CPU."""
+    """Features of videos (temporal encoder and normalisation) from raw frame features (V, F, R), on the CPU."""
     parts = []
     with evaluating(model):
         for start in range(0, len(frames), batch_size):
@@ -53,7 +53,7 @@ def encode_videos(model: RetrievalModel, frames: Tensor, frame_mask: Tensor, bat
 
 @torch.no_grad()
 def encode_pixels(model: RetrievalModel, pixels: Tensor, frame_mask: Tensor) -> Tensor:
-    """Raw features (V, F, D) float32 of preprocessed frames (V, F, 3, H, W), on the CPU and in full precision.
+    """Raw features (V, F, R) float32 of preprocessed frames (V, F, 3, H, W), on the CPU and in full precision.
 
     On a CPU one video at a time: that is as fast, and a video's features are then the same to the last bit whatever
     shares its batch. On a GPU all at once.

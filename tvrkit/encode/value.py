@@ -1,6 +1,6 @@
 """Raw frame features of many videos as one value: made, joined, and gathered from several processes.
 
-Letters: V videos, F frames, D feature dimension.
+Letters: V videos, F frames, R width of raw features: D, or that of an image tower's trunk below its projection.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class EncodedFrames:
 
     Attributes:
         rows: (V,) int64, position of each video in the requests; ascending.
-        frame_features: (V, F, D) float32, not normalised, 0 where the mask is False.
+        frame_features: (V, F, R) float32, not normalised, 0 where the mask is False.
         frame_mask: (V, F) bool, True = real; at least one a video.
         pts_seconds: (V, F) float64, time of each frame in its file, NaN where the mask is False.
         duration_seconds: (V,) float64, length of the whole file.

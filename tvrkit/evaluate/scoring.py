@@ -1,6 +1,6 @@
 """Similarities of captions and videos, in pieces: the result is the same to the last bit whatever their size.
 
-Letters: T captions, V videos, W words, F frames, D feature dimension.
+Letters: T captions, V videos, W words, F frames, R width of raw frame features (`EncodedFrames`).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ExactSimilarity:
 
     @torch.no_grad()
     def __call__(self, text: TextFeatures, frames: Tensor, frame_mask: Tensor, chunk: int = CHUNK) -> Tensor:
-        """(T, V) float32 on the CPU, of captions and of raw frame features (V, F, D) with their mask (V, F)."""
+        """(T, V) float32 on the CPU, of captions and of raw frame features (V, F, R) with their mask (V, F)."""
         scores = torch.empty(len(text), len(frames))
         text = text.to(self._device)  # the interaction widens them, some at a time
         for first in range(0, len(frames), chunk):
@@ -68,7 +68,7 @@ def similarity_matrix(
     Args:
         model: its temporal encoder and interaction are used, as copies in float64.
         text: of T captions.
-        frames: (V, F, D) raw frame features.
+        frames: (V, F, R) raw frame features.
         frame_mask: (V, F) bool.
         chunk: videos at a time.
     """
@@ -93,7 +93,7 @@ def caption_similarity(
         model: its text tower, temporal encoder and interaction are used.
         captions: T of them; one that stands there again is computed once, so that it scores the same.
         key_words: the character spans of each caption's key words, or None.
-        frames: (V, F, D) raw frame features.
+        frames: (V, F, R) raw frame features.
         frame_mask: (V, F) bool.
         chunk: videos compared at a time; it changes speed and memory, not the result.
         held_batches: batches of the text tower held at once; likewise.

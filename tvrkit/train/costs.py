@@ -149,7 +149,7 @@ def _texts(model: RetrievalModel, number: int) -> Callable[[], Tensor]:
 def _heads(model: RetrievalModel, objective: Objective, number: int) -> Callable[[], Tensor]:
     """Everything behind the towers, for `number` pairs with all their words and frames."""
     config, device, dim, words = model.config, model.device, model.backbone.dim, model.backbone.max_words
-    frames = torch.randn(number, config.num_frames, dim, device=device, requires_grad=True)
+    frames = torch.randn(number, config.num_frames, model.backbone.image_width, device=device, requires_grad=True)
     frame_mask = torch.ones(number, config.num_frames, dtype=torch.bool, device=device)
     sentence = torch.randn(number, dim, device=device, requires_grad=True)
     word_features = torch.randn(number, words, dim, device=device, requires_grad=True)

@@ -68,7 +68,7 @@ class Estimate:
         memory: of one process.
         memory_of: pairs at a time -> bytes, for choosing `train.micro_batch`.
         step_seconds: part -> seconds of one step.
-        once_seconds: frame features of a frozen tower, computed before the first step.
+        once_seconds: what towers that stand still make of frames and captions, computed before the first step.
         validation_seconds: of one validation.
         validations: how many there are.
         step_flops: floating-point operations of one step, over all processes.
@@ -126,13 +126,17 @@ def estimate(
     parts = _parts(model, objective, config)
     costs = measure_costs(model, objective, config, keep_bf16=keep_bf16) if measure else None
     pixels = _pixels(model)
-    dim = model.backbone.dim
-    del model, objective
+    backbone = model.backbone
+    dim, width = backbone.dim, backbone.image_width
+    still = _Still(
+        frames=backbone.images_stand_still, texts=backbone.text_stands_still and config.train.parallel == "ddp"
+    )
+    del model, objective, backbone
     batches = batches_of_an_epoch(config, counts, records)
     steps = config.train.max_steps or batches * config.train.epochs
     share = math.ceil(min(config.train.batch_size, counts.captions) / processes)
     micro = min(config.train.micro_batch or share, share)
-    job = _Job(config, parts, costs, processes, share, pixels, dim)
+    job = _Job(config, parts, costs, processes, share, pixels, dim, width, still)
     epochs = steps / batches
     return Estimate(
         counts=counts,
@@ -193,6 +197,14 @@ def _halves(share: int) -> list[int]:
 
 
 @dataclass(frozen=True)
+class _Still:
+    """What is computed once and looked up."""
+
+    frames: bool
+    texts: bool
+
+
+@dataclass(frozen=True)
 class _Job:
     """The arithmetic of one process."""
 
@@ -203,11 +215,8 @@ class _Job:
     share: int
     pixels: int
     dim: int
-
-    @property
-    def _still(self) -> bool:
-        """Whether frame features are computed once and looked up."""
-        return self.config.train.freeze in ("vision", "backbone")
+    width: int
+    still: _Still
 
     @property
     def _frames(self) -> int:
@@ -225,12 +234,13 @@ class _Job:
         """With `micro` pairs in the towers at a time."""
         costs, trained = self._measured(), self._sum("trained")
         all_pairs, batch = self.share, self.config.train.batch_size
-        frames = 0.0 if self._still else costs.frame.kept * self._frames
-        towers = micro * (frames + costs.text.kept)
+        frames = 0.0 if self.still.frames else costs.frame.kept * self._frames
+        texts = 0.0 if self.still.texts else costs.text.kept
+        towers = micro * (frames + texts)
         heads = all_pairs * costs.pair.kept + all_pairs * batch * costs.cell.kept
         features = all_pairs * (self._frames + self.config.model.max_words + 1) * self.dim * FLOAT * 2
         # A frame arrives in 8 bits a colour and is normalised for the tower.
-        pixels = 0.0 if self._still else self._frames * self.pixels * (all_pairs + FLOAT * micro)
+        pixels = 0.0 if self.still.frames else self._frames * self.pixels * (all_pairs + FLOAT * micro)
         # Autocast keeps a 16-bit copy of each weight from its first use in a pass to its end.
         copies = 0.5 * FLOAT * self._sum("parameters") if costs.bf16 else 0.0
         return Memory(
@@ -246,8 +256,8 @@ class _Job:
         costs, batch = self._measured(), self.config.train.batch_size
         # Gradient caching runs the towers once more, forward only.
         again = micro < self.share
-        image = 0.0 if self._still else self._frames * (costs.frame.both + again * costs.frame.forward)
-        text = costs.text.both + again * costs.text.forward
+        image = 0.0 if self.still.frames else self._frames * (costs.frame.both + again * costs.frame.forward)
+        text = 0.0 if self.still.texts else costs.text.both + again * costs.text.forward
         return {
             "image tower": self.share * image,
             "text tower": self.share * text,
@@ -256,16 +266,20 @@ class _Job:
         }
 
     def once_seconds(self, counts: Counts) -> float:
-        """Frames of all videos through a frozen tower."""
-        videos = counts.videos + counts.val_videos
-        return videos * self._frames * self._measured().frame.forward / self.processes if self._still else 0.0
+        """Frames of all videos and all captions through towers that stand still."""
+        costs = self._measured()
+        videos, captions = counts.videos + counts.val_videos, counts.captions + counts.val_captions
+        frames = videos * self._frames * costs.frame.forward if self.still.frames else 0.0
+        texts = captions * costs.text.forward if self.still.texts else 0.0
+        return (frames + texts) / self.processes
 
     def validation_seconds(self, counts: Counts) -> float:
         """One ranking of the validation split."""
         costs = self._measured()
-        frame = 0.0 if self._still else self._frames * costs.frame.forward
+        frame = 0.0 if self.still.frames else self._frames * costs.frame.forward
         videos = counts.val_videos * (frame + costs.pair.forward)
-        texts = counts.val_captions * (costs.text.forward + counts.val_videos * costs.cell.forward)
+        text = 0.0 if self.still.texts else costs.text.forward
+        texts = counts.val_captions * (text + counts.val_videos * costs.cell.forward)
         return (videos + texts) / self.processes
 
     def step_flops(self) -> float:
@@ -274,8 +288,13 @@ class _Job:
             return 0.0
         batch = self.config.train.batch_size
         learning = {part.name for part in self.parts if part.trained}
-        image = 0.0 if self._still else (3 if "image tower" in learning else 1) * self._frames * self.costs.frame.flops
-        text = (3 if "text tower" in learning else 1) * self.costs.text.flops
+        image = (
+            0.0
+            if self.still.frames
+            else (3 if "image tower" in learning else 1) * self._frames * self.costs.frame.flops
+        )
+        passes = 0 if self.still.texts else 3 if "text tower" in learning else 1
+        text = passes * self.costs.text.flops
         return batch * (image + text + 3 * (self.costs.pair.flops + batch * self.costs.cell.flops))
 
     def disk(self, counts: Counts) -> dict[str, float]:
@@ -287,8 +306,8 @@ class _Job:
         # One more while the next is written, before it takes its place.
         disk: dict[str, float] = {"checkpoints": weights + last * (train.keep_last + 1)}
         videos = counts.videos + counts.val_videos
-        if self._still:
-            disk["frame features"] = videos * model.num_frames * self.dim * FLOAT
+        if self.still.frames:
+            disk["frame features"] = videos * model.num_frames * self.width * FLOAT
         elif self.config.data.cache_frames:
             disk["decoded frames, at most"] = videos * model.num_frames * self.pixels
         return disk

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from tvrkit.core import towers
 from tvrkit.core.model import RetrievalModel
 from tvrkit.distributed import Team
 from tvrkit.errors import InstallError
@@ -57,7 +58,8 @@ class Sharded(Parallel):
             if not kept_whole.issuperset(block.parameters()):
                 fully_shard(block, mesh=mesh, ignored_params=kept_whole)
         fully_shard(backbone, mesh=mesh, ignored_params=kept_whole)
-        for method in ("encode_text", "encode_images"):
+        head = towers.image_head(backbone.clip)  # where there is none, gathering weights for it would be in vain
+        for method in ("encode_text", "image_states", *(["project_images"] if head is not None else [])):
             register_fsdp_forward_method(backbone, method)
         self._by_hand = [parameter for parameter in trained([model, objective]) if not is_sharded(parameter)]
 

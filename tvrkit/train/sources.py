@@ -34,7 +34,7 @@ class Source(Protocol):
         """Read this process's part of the batches one after the other."""
 
     def features(self, model: RetrievalModel, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Raw frame features (B, F, D) and frame mask (B, F) of a batch, on the model's device."""
+        """Raw frame features (B, F, R) and frame mask (B, F) of a batch, on the model's device."""
 
     def stand_in(self, model: RetrievalModel, pair: Pair) -> Batch:
         """Any pair on blank frames, for a process that has none of a batch: it goes along and does not count."""
@@ -80,7 +80,7 @@ class DecodedFrames:
 
     def features(self, model: RetrievalModel, batch: Batch) -> tuple[Tensor, Tensor]:
         """See `Source`."""
-        if self._config.train.freeze in ("vision", "backbone"):
+        if model.backbone.images_stand_still:
             # As the cache computes them, in full precision, so that both ways give the same losses.
             return encode_pixels(model, batch.frames, batch.frame_mask).to(model.device), batch.frame_mask.to(
                 model.device
@@ -99,7 +99,7 @@ class DecodedFrames:
 
 
 class CachedFrames:
-    """A frozen vision tower's features, computed once for all videos and kept on disk and in memory."""
+    """Raw features of an image tower that stands still, computed once for all videos and kept on disk and in memory."""
 
     def __init__(self, encoded: EncodedFrames, quarantine: Quarantine, report: Reporter) -> None:
         self._encoded = encoded

@@ -75,7 +75,7 @@ def start(
 
     # What stands still is computed by the model as it came, before it is sharded or compiled.
     quarantine = Quarantine(run / "quarantine.jsonl", data.records, fresh=not resume, team=team)
-    still = cache and config.train.freeze in ("vision", "backbone")
+    still = cache and model.backbone.images_stand_still
     source = _source(model, data, config, quarantine, report, team, still)
     stack.callback(source.close)
     validation = Validation(model, data.manifest, config, report, cache=still, team=team)
@@ -179,7 +179,8 @@ def _source(
     team: Team,
     still: bool,
 ) -> Source:
-    if not still:
+    # Frames drawn at random are others in each epoch.
+    if not still or config.data.sampling == "random":
         return DecodedFrames(model, data.manifest, data.records, config, quarantine, report)
     split, sampling = config.data.train_split, config.data.sampling
     encoded = encode_cached(model, data.manifest, data.records, config, report, split, sampling, team)
