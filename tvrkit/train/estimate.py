@@ -129,7 +129,8 @@ def estimate(
     backbone = model.backbone
     dim, width = backbone.dim, backbone.image_width
     still = _Still(
-        frames=backbone.images_stand_still, texts=backbone.text_stands_still and config.train.parallel == "ddp"
+        frames=backbone.images_stand_still and config.data.sampling != "random",
+        texts=backbone.text_stands_still and config.train.parallel == "ddp",
     )
     del model, objective, backbone
     batches = batches_of_an_epoch(config, counts, records)
@@ -288,14 +289,10 @@ class _Job:
             return 0.0
         batch = self.config.train.batch_size
         learning = {part.name for part in self.parts if part.trained}
-        image = (
-            0.0
-            if self.still.frames
-            else (3 if "image tower" in learning else 1) * self._frames * self.costs.frame.flops
-        )
-        passes = 0 if self.still.texts else 3 if "text tower" in learning else 1
-        text = passes * self.costs.text.flops
-        return batch * (image + text + 3 * (self.costs.pair.flops + batch * self.costs.cell.flops))
+        frames = 0 if self.still.frames else 3 if "image tower" in learning else 1
+        texts = 0 if self.still.texts else 3 if "text tower" in learning else 1
+        towers = frames * self._frames * self.costs.frame.flops + texts * self.costs.text.flops
+        return batch * (towers + 3 * (self.costs.pair.flops + batch * self.costs.cell.flops))
 
     def disk(self, counts: Counts) -> dict[str, float]:
         """Checkpoints, and what is cached."""
