@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from core.test_tower_weights import two_towers
 from tiny import make_data, tiny_config, write_clip
 from torch import nn
 
@@ -112,6 +113,20 @@ def test_memory_follows_from_the_parts(config):
     assert still.memory.activations < whole.memory.activations
     assert still.disk["frame features"] == (12 + 4) * 4 * 32 * 4
     assert estimate(changed(config, train={"ema": 0.9}), measure=False).disk["checkpoints"] > whole.disk["checkpoints"]
+
+
+def test_trunks_that_stand_still_below_projections_are_computed_once(config, tmp_path):
+    towers = {"backbone": str(two_towers(tmp_path / "towers", image_size=32))}
+    config = changed(config, model=towers)
+    whole = estimate(config)
+    trunks = ("backbone.clip.visual.trunk.*", "backbone.clip.text.transformer.*")
+    still = estimate(changed(config, train={"freeze_parameters": trunks}))
+    assert whole.once_seconds == 0 < still.once_seconds
+    assert still.step_seconds["image tower"] == still.step_seconds["text tower"] == 0
+    width = random_model(config)[0].backbone.image_width
+    assert still.disk["frame features"] == (12 + 4) * 4 * width * 4
+    random = estimate(changed(config, train={"freeze_parameters": trunks}, data={"sampling": "random"}))
+    assert random.step_seconds["image tower"] > 0
 
 
 def test_processes_share_the_batch(config):
