@@ -167,7 +167,7 @@ def _zero_shot(model: RetrievalModel, choices: Choices, wanted: bool | None) -> 
 
     config = baseline_config(model.config)
     if config.pretrained is None:
-        reason = "its backbone began from random weights"
+        reason = "its backbone began with no weights that join text and video"
     else:
         try:
             return agreed(choices.team, lambda: build_model(config, choices.device))
