@@ -29,8 +29,8 @@ from pathlib import Path
 from results_page import Run, commit_now, page, read_rows
 
 HERE = Path(__file__).resolve().parent
-OWN = ("results", "parity")
-"""What does not run here: this, and what compares numbers and no times (docs/parity.md)."""
+OWN = ("results", "parity", "copies")
+"""What does not run here: this, and what compares numbers and no times (docs/parity.md, docs/curating.md)."""
 ORDER = ("decode", "encode", "train_step", "partial", "evaluation", "similarity", "kernel", "search", "stores", "start")
 """The first on the page; the others follow by name."""
 ON_GPU = (
