@@ -217,7 +217,6 @@ def edge(folder: Path, source: Path, stack: ExitStack) -> Iterator[Store]:
     )
     folder.mkdir()
     shard = q.EdgeShard.create(str(folder), q.EdgeConfig(vectors={"pooled": vectors}))
-    stack.callback(shard.close)
     build, number, points = 0.0, 0, []
     with SegmentIndex(str(source)) as index:
         for identity, video in index.iter_videos():
@@ -231,6 +230,11 @@ def edge(folder: Path, source: Path, stack: ExitStack) -> Iterator[Store]:
     begin = time.perf_counter()
     shard.optimize()
     build += time.perf_counter() - begin
+    shard.close()
+    begin = time.perf_counter()
+    shard = q.EdgeShard.load(str(folder))
+    opening = time.perf_counter() - begin
+    stack.callback(shard.close)
     for exact in (True, False):
 
         def candidates(vector: Tensor, exact: bool = exact) -> list[Any]:
@@ -243,7 +247,7 @@ def edge(folder: Path, source: Path, stack: ExitStack) -> Iterator[Store]:
             return [(point.payload["identity"],) for point in shard.query(asked)]
 
         name = f"Qdrant's engine, {'each' if exact else 'HNSW'}"
-        yield Store(name, build, size_of(folder), 0.0, candidates, None)
+        yield Store(name, build, size_of(folder), opening, candidates, None)
 
 
 def show(videos: int, stores: list[Store]) -> None:

@@ -164,7 +164,7 @@ class TrainConfig:
     micro_batch: int | None = None
     """Pairs that go through the towers at a time on each process, the loss being over the whole batch all the same."""
     gradient_checkpointing: bool = False
-    """Compute the towers' activations twice instead of keeping them: less memory, about a third more time."""
+    """Compute the towers' activations twice instead of keeping them: less memory, more time."""
     compile: bool = False
     """torch.compile for the towers' blocks."""
     parallel: Literal["ddp", "fsdp"] = "ddp"

@@ -117,4 +117,4 @@ def _summary(times: list[float], measured: list[dict[str, Any]]) -> None:
         title=f"{queries} captions, {gallery} unseen videos; edits: % of captions that beat every one-word edit",
     )
     say(f"The clip asked for is {ANSWER}. Open {PAGE} in a browser to see what was found.")
-    say("One seed each; docs/training.md tells what each part of the method brings, with several.")
+    say("One seed each; docs/evidence.md tells what each part of the method brings, with several.")
