@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tvrkit.prepare.listing import PreparedSet
 
 ORDER = ("train", "val", "test")
-SHAPES_TERMS = "Rendered here, 66 MB; comes with tvrkit (Apache-2.0)."
+SHAPES_TERMS = "Rendered here, 64 MB; comes with tvrkit (Apache-2.0)."
 
 
 @click.command()

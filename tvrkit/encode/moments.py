@@ -23,7 +23,7 @@ from tvrkit.frames.moments import MomentPool
 from tvrkit.frames.reading import Reading
 
 POOLED = 3
-"""Pooled vectors a moment. One mean a video loses many answers among 100 candidates; three lose none."""
+"""Pooled vectors a moment: one mean of all its frames would blur what happens in turn."""
 
 _MOMENTS_AT_ONCE = 16  # encoded together on a GPU, of one video or of several
 

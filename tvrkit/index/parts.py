@@ -90,8 +90,8 @@ def first_stage(model: RetrievalModel, text: TextFeatures) -> list[Tensor]:
 
     A similarity is a sum over words of products with the best frame, so each word, times its weight, is a vector, and
     the sentence one more. More words than `_MOST_VECTORS` share some with their neighbours, which costs no recall. One
-    vector for all words would: its best frame is no word's.
-    `tvrkit index --measure` tells how many of the best moments the first stage finds.
+    vector for all words would: its best frame is no word's. `tvrkit index --measure` tells how many of the best
+    moments the first stage finds.
     """
     sentence = text.text_features.unsqueeze(1)
     if model.interaction.kind == "dot_product" or model.interaction.text_side == "sentence":
